@@ -1,0 +1,1 @@
+"""The application and the service around it: wiring, gateway, queue, delivery, command."""

@@ -1,0 +1,1 @@
+"""Networks and engines: arrays in, arrays out. No DICOM library enters here."""

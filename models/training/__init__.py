@@ -1,0 +1,1 @@
+"""Training of the shipped weights, on synthetic phantoms only."""

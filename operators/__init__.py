@@ -1,0 +1,1 @@
+"""Thin Holoscan operators; the plain DICOM functions they call live in `operators.dicom`."""

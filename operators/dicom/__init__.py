@@ -1,0 +1,1 @@
+"""Plain functions between DICOM and arrays: series, routing, pixels, results, verification."""
