@@ -1,0 +1,202 @@
+"""The settings of a node: read once, frozen, and the only reader of app.yaml and the environment.
+
+What wins, from the top: `SPONDYL_*` environment variables (two underscores go a level deeper:
+`SPONDYL_NODE__PORT=11113`), then the settings file, then the defaults below. The settings file is the
+one named by `SPONDYL_CONFIG`, else `app.yaml` in the working directory, else the one shipped with the code.
+
+Every fault is reported at once, a line each, so that a file is mended in one round.
+"""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml  # type: ignore[import-untyped]  # PyYAML ships no types
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+from pydantic_settings import SettingsError as UnreadableVariable
+
+import models
+from models.errors import SpondylError
+
+SETTINGS_FILE_VARIABLE = "SPONDYL_CONFIG"
+SETTINGS_FILE_NAME = "app.yaml"
+AE_TITLE_LENGTH = 16  # PS3.5 section 6.2
+
+
+class SettingsError(SpondylError):
+    """The settings cannot be used; the message lists every fault: mend them in app.yaml or the environment."""
+
+
+def installed_root() -> Path:
+    """Return the folder that holds app.yaml, manifests and the rooms of this installation."""
+    return Path(models.__file__).resolve().parent.parent
+
+
+def installed_packs() -> Path:
+    """Return the folder of the packs shipped with this installation (never the `models` source folder itself)."""
+    return Path(models.__file__).resolve().parent / "packs"
+
+
+def _ae_title(value: str) -> str:
+    """Check an Application Entity Title (VR AE)."""
+    title = value.strip(" ")
+    if not title or len(title) > AE_TITLE_LENGTH:
+        raise ValueError(f"an AE title has 1 to 16 characters, not {len(title)}")
+    if "\\" in title or not title.isascii() or not title.isprintable():
+        raise ValueError("an AE title is printable ASCII without a backslash")
+    return title
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Host = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^\S+$")]
+PeerPort = Annotated[int, Field(ge=1, le=65535)]
+OwnPort = Annotated[int, Field(ge=0, le=65535)]
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Node(_Frozen):
+    """The Storage SCP of this node; port 0 takes any free port."""
+
+    ae_title: AETitle = "SPONDYL"
+    host: Host = "127.0.0.1"
+    port: OwnPort = 11112
+
+
+class Destination(_Frozen):
+    """A peer that receives results; `profile` is what its viewer needs to show them."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    ae_title: AETitle
+    host: Host
+    port: PeerPort
+    profile: Literal["standard", "ohif"] = "standard"
+    kind: Literal["c-store"] = "c-store"
+
+
+class Assembly(_Frozen):
+    """When a series counts as complete: so many seconds after its last instance, on any association."""
+
+    quiet_s: Annotated[float, Field(ge=0, le=3600)] = 5.0
+
+
+class Retention(_Frozen):
+    """How long delivered and failed studies stay in the storage folder; None keeps them for good."""
+
+    delivered_hours: Annotated[float, Field(ge=0)] | None = 24.0
+    failed_hours: Annotated[float, Field(ge=0)] | None = 168.0
+
+
+class Dashboard(_Frozen):
+    """The web page, /metrics and /healthz; port 0 takes any free port."""
+
+    host: Host = "127.0.0.1"
+    port: OwnPort = 8080
+
+
+class Settings(BaseSettings):
+    """All settings of a node.
+
+    storage: folder of the inbox, the queue's database and the results.
+    packs: folder of model packs, one folder each.
+    default_pack: name of the pack to use where several accept a series.
+    device: `auto` takes an accelerator where there is one.
+    result_profile: how `run` encodes Segmentations; the node encodes for each destination's own profile.
+    """
+
+    # Unknown SPONDYL_* variables are let pass: Kubernetes injects some for every service called spondyl.
+    model_config = SettingsConfigDict(env_prefix="SPONDYL_", env_nested_delimiter="__", frozen=True, extra="forbid")
+
+    node: Node = Node()
+    storage: Folder = Path("spondyl-data")
+    destinations: tuple[Destination, ...] = ()
+    packs: Folder = Field(default_factory=installed_packs)
+    default_pack: Annotated[str, Field(min_length=1)] = "spinefm-phantom"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    result_profile: Literal["standard", "ohif"] = "standard"
+    assembly: Assembly = Assembly()
+    retention: Retention = Retention()
+    dashboard: Dashboard = Dashboard()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _destinations_are_distinct_and_foreign(self) -> Self:
+        repeated = sorted(name for name, count in Counter(d.name for d in self.destinations).items() if count > 1)
+        if repeated:
+            raise ValueError(f"destination names are used twice: {', '.join(repeated)}; give each its own")
+        here = (self.node.ae_title, self.node.host, self.node.port)
+        loops = [d.name for d in self.destinations if (d.ae_title, d.host, d.port) == here]
+        if loops:
+            raise ValueError(f"destination {', '.join(loops)} is this node itself; results would come back as input")
+        return self
+
+
+def settings_file() -> Path | None:
+    """Return the settings file in force, or None where there is none.
+
+    Raises:
+        SettingsError: `SPONDYL_CONFIG` names a file that is not there.
+    """
+    named = os.environ.get(SETTINGS_FILE_VARIABLE)
+    if named:
+        if not Path(named).is_file():
+            raise SettingsError(f"{SETTINGS_FILE_VARIABLE} names {named}, which is no file")
+        return Path(named)
+    for folder in (Path.cwd(), installed_root()):
+        if (folder / SETTINGS_FILE_NAME).is_file():
+            return folder / SETTINGS_FILE_NAME
+    return None
+
+
+def load_settings(file: Path | None = None) -> Settings:
+    """Read the settings once, from the file and the environment.
+
+    Args:
+        file: the settings file; None looks for it (see the module's docstring).
+
+    Raises:
+        SettingsError: with every fault, a line each.
+    """
+    source = file if file is not None else settings_file()
+    if source is not None and not source.is_file():
+        raise SettingsError(f"the settings file {source} does not exist")
+
+    class FromFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the base class names it; none is read
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  likewise
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=source)
+
+    try:
+        return Settings.model_construct(**dict(FromFile()))
+    except ValidationError as error:
+        raise SettingsError(_sentences(error, source)) from error
+    except (UnreadableVariable, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise SettingsError(f"the settings cannot be read ({source or 'environment'}): {error}") from error
+
+
+def _sentences(error: ValidationError, source: Path | None) -> str:
+    """Return every fault, a line each: where it is, what is wrong, what stands there."""
+    faults = error.errors(include_url=False)
+    lines = [f"{len(faults)} fault(s) in the settings ({source or 'no file'} and SPONDYL_* variables):"]
+    for fault in faults:
+        where = ".".join(str(part) for part in fault["loc"]) or "settings"
+        value = "" if isinstance(fault["input"], dict) else f" (here: {fault['input']!r})"
+        lines.append(f"  {where}: {fault['msg'].removeprefix('Value error, ')}{value}")
+    return "\n".join(lines)
