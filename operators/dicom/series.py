@@ -1,0 +1,284 @@
+"""Files in a folder become Series: any file names, any depth, and no file stops the others.
+
+Why not MONAI Deploy's DICOMDataLoaderOperator: it reads every file with its pixels before it looks at the
+first, ends at the first file that pydicom cannot parse, and keeps one instance per Image Position (Patient),
+so that a repeated position silently loses a slice. Here a first look takes a handful of attributes from each
+file (`index_folder`), headers are read a Series at a time (`SeriesFiles.load`), pixels an instance at a
+time (`SourceInstance.with_pixels`): ten thousand files take no more memory than the largest Series' headers.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
+
+from models.errors import SpondylError
+
+# What every composite instance has (PS3.3 C.7.2.1, C.7.3.1, C.12.1; all type 1).
+IDENTIFIERS = {
+    "SOPClassUID": "SOP Class UID",
+    "SOPInstanceUID": "SOP Instance UID",
+    "StudyInstanceUID": "Study Instance UID",
+    "SeriesInstanceUID": "Series Instance UID",
+}
+PREFIX_OFFSET = 128  # PS3.10 section 7.1: preamble, then the prefix DICM
+FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # a data set without preamble starts with one of these groups
+
+
+class FolderError(SpondylError):
+    """The input folder cannot be read at all; the message names it."""
+
+
+class InstanceError(SpondylError):
+    """A file is DICOM but cannot be used; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class SourceInstance:
+    """One received SOP Instance: its header in memory, its pixels on disk.
+
+    dataset: everything before Pixel Data; never changed.
+    path: the file it came from.
+    """
+
+    dataset: FileDataset
+    path: Path
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """SOP Instance UID."""
+        return str(self.dataset.SOPInstanceUID)
+
+    def with_pixels(self) -> FileDataset:
+        """Return the whole data set, Pixel Data included, read anew from the file.
+
+        Raises:
+            InstanceError: the file has gone or is cut short.
+        """
+        return _read(self.path, stop_before_pixels=False)
+
+
+@dataclass(frozen=True)
+class SourceSeries:
+    """The instances of one Series, sorted by position along the slice normal where they have one, else by
+    Instance Number.
+    """
+
+    instances: tuple[SourceInstance, ...]
+
+    @property
+    def datasets(self) -> tuple[FileDataset, ...]:
+        """The headers, in order."""
+        return tuple(instance.dataset for instance in self.instances)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, in order."""
+        return tuple(instance.path for instance in self.instances)
+
+    @property
+    def study_instance_uid(self) -> str:
+        """Study Instance UID."""
+        return str(self.instances[0].dataset.StudyInstanceUID)
+
+    @property
+    def series_instance_uid(self) -> str:
+        """Series Instance UID."""
+        return str(self.instances[0].dataset.SeriesInstanceUID)
+
+    @property
+    def sop_class_uid(self) -> str:
+        """SOP Class UID of the first instance."""
+        return str(self.instances[0].dataset.SOPClassUID)
+
+    @property
+    def modality(self) -> str:
+        """Modality, empty where the header has none."""
+        return str(self.instances[0].dataset.get("Modality") or "")
+
+
+@dataclass(frozen=True)
+class SeriesFiles:
+    """Where the instances of one Series lie; what `index_folder` keeps of them."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    paths: tuple[Path, ...]
+
+    def load(self) -> "LoadedFolder":
+        """Read the headers of this Series."""
+        faults: list[tuple[Path, str]] = []
+        instances = []
+        for path in self.paths:
+            try:
+                instances.append(SourceInstance(_read(path, stop_before_pixels=True), path))
+            except InstanceError as error:
+                faults.append((path, str(error)))
+        series = (SourceSeries(tuple(_in_order(instances))),) if instances else ()
+        return LoadedFolder(series, faults=tuple(faults))
+
+
+@dataclass(frozen=True)
+class FolderIndex:
+    """What a folder holds, before anything but identifiers was read.
+
+    series: grouped by Study, both in the order of their first file.
+    ignored_count: files that are no DICOM, and DICOMDIR.
+    faults: (file, sentence) for what is DICOM but cannot be used.
+    notes: a sentence for every instance dropped as a duplicate.
+    """
+
+    series: tuple[SeriesFiles, ...]
+    ignored_count: int = 0
+    faults: tuple[tuple[Path, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoadedFolder:
+    """Series with their headers; the other fields as in FolderIndex."""
+
+    series: tuple[SourceSeries, ...]
+    ignored_count: int = 0
+    faults: tuple[tuple[Path, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def index_folder(source: Path | Iterable[Path]) -> FolderIndex:
+    """Find the Series in a folder (recursively) or among files.
+
+    Raises:
+        FolderError: the folder does not exist.
+    """
+    ignored = 0
+    faults: list[tuple[Path, str]] = []
+    notes: list[str] = []
+    seen: dict[str, Path] = {}
+    groups: dict[str, dict[str, list[Path]]] = {}
+    for path in _files(source):
+        try:
+            identifiers = _identify(path)
+        except InstanceError as error:
+            faults.append((path, str(error)))
+            continue
+        if identifiers is None:
+            ignored += 1
+            continue
+        sop_instance_uid, study_instance_uid, series_instance_uid = identifiers
+        if sop_instance_uid in seen:
+            notes.append(f"{path}: dropped, {seen[sop_instance_uid]} has the same SOP Instance UID {sop_instance_uid}")
+            continue
+        seen[sop_instance_uid] = path
+        groups.setdefault(study_instance_uid, {}).setdefault(series_instance_uid, []).append(path)
+    series = tuple(
+        SeriesFiles(study, uid, tuple(paths)) for study, members in groups.items() for uid, paths in members.items()
+    )
+    return FolderIndex(series, ignored, tuple(faults), tuple(notes))
+
+
+def load_series(source: Path | Iterable[Path]) -> LoadedFolder:
+    """Read the headers of every Series in a folder (recursively) or among files.
+
+    Keeps all headers in memory: for a folder of unknown size go through `index_folder`, a Series at a time.
+
+    Raises:
+        FolderError: the folder does not exist.
+    """
+    index = index_folder(source)
+    loaded = [files.load() for files in index.series]
+    return LoadedFolder(
+        tuple(series for part in loaded for series in part.series),
+        index.ignored_count,
+        index.faults + tuple(fault for part in loaded for fault in part.faults),
+        index.notes,
+    )
+
+
+def split_views(series: SourceSeries) -> tuple[SourceSeries, ...]:
+    """Return one Series per instance: a radiograph is an image of its own, whatever Series it lies in."""
+    return tuple(SourceSeries((instance,)) for instance in series.instances)
+
+
+def _files(source: Path | Iterable[Path]) -> Iterator[Path]:
+    if not isinstance(source, Path):
+        yield from sorted(source)
+    elif source.is_file():
+        yield source
+    elif source.is_dir():
+        yield from sorted(path for path in source.rglob("*") if path.is_file())
+    else:
+        raise FolderError(f"{source} does not exist; name a folder with DICOM files")
+
+
+def _identify(path: Path) -> tuple[str, str, str] | None:
+    """Return SOP, Study and Series Instance UID; None for what is no DICOM and for a DICOMDIR."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(PREFIX_OFFSET + 4)
+    except OSError as error:
+        raise InstanceError(f"{path} cannot be read: {error.strerror}") from error
+    if start[PREFIX_OFFSET:] != b"DICM" and start[:2] not in FIRST_GROUPS:
+        return None
+    has_prefix = start[PREFIX_OFFSET:] == b"DICM"
+    try:
+        dataset = _read(path, stop_before_pixels=True, only=list(IDENTIFIERS))
+    except InstanceError:
+        if has_prefix:
+            raise
+        return None  # two bytes alone do not make a file DICOM
+    if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        return None
+    missing = [name for keyword, name in IDENTIFIERS.items() if not dataset.get(keyword)]
+    if missing and not has_prefix:
+        return None
+    if missing:
+        raise InstanceError(f"{path} lacks {', '.join(missing)}; send it again from the PACS")
+    return str(dataset.SOPInstanceUID), str(dataset.StudyInstanceUID), str(dataset.SeriesInstanceUID)
+
+
+def _read(path: Path, *, stop_before_pixels: bool, only: list[str] | None = None) -> FileDataset:
+    try:
+        dataset = dcmread(path, stop_before_pixels=stop_before_pixels, force=True, specific_tags=only)
+    except Exception as error:  # pydicom raises a dozen kinds for broken files; one file must not stop the others
+        raise InstanceError(f"{path} cannot be parsed as DICOM: {str(error) or type(error).__name__}") from error
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        # PS3.10 7.1 wants a File Meta Information; files of old systems go without, and their encoding is guessed.
+        implicit, little = dataset.original_encoding
+        little_endian = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = little_endian if little else ExplicitVRBigEndian
+    return dataset
+
+
+def _in_order(instances: list[SourceInstance]) -> list[SourceInstance]:
+    normal = _normal(instances[0].dataset)
+
+    def place(instance: SourceInstance) -> tuple[float, int, str]:
+        position = _numbers(instance.dataset, "ImagePositionPatient", 3)
+        along = float(np.dot(position, normal)) if position is not None and normal is not None else 0.0
+        number = _numbers(instance.dataset, "InstanceNumber", 1)
+        return along, int(number[0]) if number is not None else 0, instance.sop_instance_uid
+
+    return sorted(instances, key=place)
+
+
+def _normal(dataset: Dataset) -> np.ndarray | None:
+    """Return the slice normal in LPS, rows × columns (PS3.3 C.7.6.2.1.1)."""
+    cosines = _numbers(dataset, "ImageOrientationPatient", 6)
+    return None if cosines is None else np.cross(cosines[:3], cosines[3:])
+
+
+def _numbers(dataset: Dataset, keyword: str, count: int) -> np.ndarray | None:
+    try:
+        values = np.atleast_1d(np.asarray(dataset.get(keyword), dtype=float))
+    except (TypeError, ValueError):
+        return None
+    return values if values.shape == (count,) and np.isfinite(values).all() else None
