@@ -1,0 +1,46 @@
+"""What every test may use: shared reference data, programs of other makers, and how both may be absent."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Reference data that are too large or not ours to ship lie beside the checkout.
+SHARED = ROOT.parent / "shared"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose peers are not installed; with CI=true their absence is a failure."""
+    programs = [str(program) for mark in item.iter_markers("peers") for program in mark.args]
+    missing = [program for program in programs if shutil.which(program) is None]
+    if not missing:
+        return
+    reason = f"not on the PATH: {', '.join(missing)} (`bash .ci/run` installs the peers)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave benchmarks out unless they are asked for: a busy machine would make their numbers wrong."""
+    if "benchmark" in config.getoption("markexpr"):
+        return
+    kept = [item for item in items if item.get_closest_marker("benchmark") is None]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of shared reference data beside the checkout, or skip."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared beside the checkout: the reference data are not here")
+    return SHARED
