@@ -1,0 +1,1 @@
+"""The way out: results to the destinations, studies to a node."""

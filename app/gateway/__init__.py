@@ -1,0 +1,1 @@
+"""The way in: Storage SCP, inbox on disk, assembly of series into jobs."""

@@ -1,0 +1,247 @@
+"""The inbox on disk: an instance is safe here before its sender is told so.
+
+An instance is written beside, synced, renamed to its name, and its folder synced. A series that is
+complete becomes a job by one rename of its folder; where the job is there already, the copy is a repeat
+and is dropped. So at whatever moment the power fails, a series is either still arriving or a job.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID
+
+from app.gateway.assembly import ArrivingSeries, complete_at, is_complete
+from app.gateway.instance import (
+    DataSetMismatch,
+    InboxFull,
+    InboxRefusal,
+    InstanceIdentity,
+    read_identity,
+)
+from app.jobs.job import SeriesJob, job_identity
+from app.jobs.layout import PRIVATE_FOLDER, StorageLayout, sync_folder, write_durably
+
+MINIMUM_FREE_BYTES = 1 << 30
+
+# Objects of a study that hold no image to segment; a PACS that routes whole studies sends them too.
+NOT_IMAGES = frozenset({"SEG", "SR", "PR", "KO", "REG", "RWV", "RTSTRUCT", "RTPLAN", "RTDOSE", "DOC", "PLAN", "AU", "ECG"})
+OWN_MANUFACTURER = "Spondyl"
+
+# Group 0002 begins after the preamble with its own length: PS3.10 section 7.1.
+_META_LENGTH_AT = 140
+_META_STARTS_AT = 144
+
+
+@dataclass(frozen=True)
+class ReceivedInstance:
+    """An instance as the Storage SCP has received it.
+
+    sop_class_uid, sop_instance_uid: what the request names.
+    meta: preamble, prefix and File Meta Information, ready to write.
+    data_set: the encoded data set, unparsed.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax: UID
+    calling_ae_title: str
+    meta: bytes
+    data_set: bytes
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A series that has become a job; `is_repeat` where the job was there before."""
+
+    job: SeriesJob
+    is_repeat: bool
+
+
+class Inbox:
+    """Keeps what arrives, series by series, until each is complete.
+
+    Safe for many threads. `now` is always a value of the `clock` given here.
+
+    Args:
+        layout: where the node keeps what.
+        quiet_s: see `app.gateway.assembly.is_complete`.
+        clock: seconds that never go back.
+        minimum_free_bytes: below this the inbox takes nothing more.
+    """
+
+    def __init__(
+        self,
+        layout: StorageLayout,
+        *,
+        quiet_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        minimum_free_bytes: int = MINIMUM_FREE_BYTES,
+    ) -> None:
+        self._layout = layout
+        self._quiet_s = quiet_s
+        self._clock = clock
+        self._minimum_free_bytes = minimum_free_bytes
+        self._lock = threading.Lock()
+        self._series: dict[str, ArrivingSeries] = {}
+        self._part_numbers = itertools.count()
+        self.changed = threading.Event()
+
+    def accept(self, received: ReceivedInstance, association: int) -> bool:
+        """Keep an instance durably; on return it is on the disk.
+
+        Args:
+            received: the instance.
+            association: a number that stands for the association, for `association_ended`.
+
+        Returns:
+            False where the instance is none to segment (a report, or a result of this node that comes
+            back): it is acknowledged and not kept.
+
+        Raises:
+            InboxRefusal: it is not kept; the subclass says why.
+        """
+        identity = read_identity(received.data_set, received.transfer_syntax)
+        if identity.sop_class_uid != received.sop_class_uid:
+            raise DataSetMismatch("SOP Class UID of the data set differs from the request's; the sender has to mend it")
+        if identity.sop_instance_uid != received.sop_instance_uid:
+            raise DataSetMismatch("SOP Instance UID of the data set differs from the request's; the sender has to mend it")
+        if identity.modality in NOT_IMAGES or identity.manufacturer == OWN_MANUFACTURER:
+            return False
+        encoded = received.data_set
+        part = self._write_part(received.meta, encoded)
+        self._place(part, identity, received.calling_ae_title, hashlib.sha256(encoded).hexdigest(), association)
+        return True
+
+    def association_ended(self, association: int, *, in_order: bool) -> None:
+        """Note that an association is gone; `in_order` means by A-RELEASE."""
+        with self._lock:
+            for uid, series in self._series.items():
+                self._series[uid] = series.without_association(association, in_order=in_order)
+        self.changed.set()
+
+    def next_completion(self) -> float | None:
+        """Return the time at which the next series will be complete if nothing arrives, or None."""
+        with self._lock:
+            times = [complete_at(series, self._quiet_s) for series in self._series.values()]
+        return min(times, default=None)
+
+    def take_complete(self) -> tuple[Taken, ...]:
+        """Turn every complete series into a job and forget it here."""
+        now = self._clock()
+        with self._lock:
+            ready = [s for s in self._series.values() if is_complete(s, now, quiet_s=self._quiet_s)]
+            for series in ready:
+                del self._series[series.series_instance_uid]
+            return tuple(self._to_job(series) for series in ready)
+
+    def recover(self) -> int:
+        """Take up what was arriving when the process ended, and return how many series that is.
+
+        Each is complete after one quiet time, since nobody knows any more which association brought it.
+        """
+        shutil.rmtree(self._layout.partial)
+        self._layout.create()
+        found = [self._read_series(folder) for folder in self._layout.arriving.iterdir()]
+        with self._lock:
+            self._series.update({series.series_instance_uid: series for series in found if series})
+            return len(self._series)
+
+    def _write_part(self, *chunks: bytes) -> Path:
+        free = shutil.disk_usage(self._layout.root).free
+        if free < self._minimum_free_bytes:
+            raise InboxFull(f"{free >> 20} MiB free in {self._layout.root}; make room, senders will try again")
+        part = self._layout.partial / f"{next(self._part_numbers)}.part"
+        try:
+            write_durably(part, *chunks)
+        except OSError as fault:
+            part.unlink(missing_ok=True)
+            raise InboxFull(f"cannot write to {part.parent}: {fault.strerror}; make room or mend the disk") from fault
+        return part
+
+    def _place(self, part: Path, identity: InstanceIdentity, sender: str, digest: str, association: int) -> None:  # noqa: PLR0913  one call, private
+        folder = self._layout.arriving / identity.series_instance_uid
+        with self._lock:
+            series = self._series.get(identity.series_instance_uid)
+            if series is None:
+                series = self._new_series(identity, sender)
+                (folder / "input").mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+                sync_folder(folder.parent)
+                sync_folder(folder)
+            part.rename(folder / "input" / f"{identity.sop_instance_uid}.dcm")
+            names = os.open(folder / "input", os.O_RDONLY | os.O_DIRECTORY)
+            self._series[identity.series_instance_uid] = series.with_instance(
+                identity.sop_instance_uid, digest, association, self._clock()
+            )
+        try:
+            os.fsync(names)
+        finally:
+            os.close(names)
+        self.changed.set()
+
+    def _new_series(self, identity: InstanceIdentity, sender: str) -> ArrivingSeries:
+        return ArrivingSeries(
+            study_instance_uid=identity.study_instance_uid,
+            series_instance_uid=identity.series_instance_uid,
+            modality=identity.modality,
+            calling_ae_title=sender,
+            digests=MappingProxyType({}),
+            open_associations=frozenset(),
+            released=False,
+            last_arrival=self._clock(),
+        )
+
+    def _to_job(self, series: ArrivingSeries) -> Taken:
+        job = SeriesJob(
+            job_id=job_identity(series.digests),
+            study_instance_uid=series.study_instance_uid,
+            series_instance_uid=series.series_instance_uid,
+            modality=series.modality,
+            calling_ae_title=series.calling_ae_title,
+            instance_count=len(series.digests),
+        )
+        folder = self._layout.arriving / series.series_instance_uid
+        if self._layout.job_folder(job.job_id).exists():
+            shutil.rmtree(folder)
+            return Taken(job, is_repeat=True)
+        write_durably(folder / "job.json", job.to_json().encode("ascii"))
+        sync_folder(folder)
+        folder.rename(self._layout.job_folder(job.job_id))
+        sync_folder(self._layout.jobs)
+        return Taken(job, is_repeat=False)
+
+    def _read_series(self, folder: Path) -> ArrivingSeries | None:
+        series: ArrivingSeries | None = None
+        for file in sorted((folder / "input").glob("*.dcm")):
+            meta = read_file_meta_info(file)
+            encoded = _encoded_data_set(file)
+            try:
+                identity = read_identity(encoded, meta.TransferSyntaxUID)
+            except InboxRefusal:  # not what this inbox wrote: a damaged disk; the rest of the series counts
+                continue
+            if series is None:
+                series = self._new_series(identity, str(meta.get("SourceApplicationEntityTitle", "")))
+            series = series.with_instance(identity.sop_instance_uid, hashlib.sha256(encoded).hexdigest(), -1, self._clock())
+        return series.without_association(-1, in_order=False) if series else None
+
+
+def read_jobs(layout: StorageLayout) -> tuple[SeriesJob, ...]:
+    """Return the jobs whose input is still kept, oldest first."""
+    records = [folder / "job.json" for folder in layout.jobs.iterdir() if (folder / "input").is_dir()]
+    records.sort(key=lambda record: record.stat().st_mtime)
+    return tuple(SeriesJob.from_mapping(json.loads(record.read_text("ascii"))) for record in records)
+
+
+def _encoded_data_set(file: Path) -> bytes:
+    content = file.read_bytes()
+    meta_length = int.from_bytes(content[_META_LENGTH_AT:_META_STARTS_AT], "little")
+    return content[_META_STARTS_AT + meta_length :]

@@ -1,0 +1,120 @@
+"""What the gateway reads of an instance before it keeps it: identifiers only, no patient data, no pixels.
+
+InboxRefusal            the instance is not kept; the sender gets a failure status and keeps its copy
+├── InboxFull           the disk is nearly full: make room, the sender may try again
+├── DataSetMismatch     the data set is not the instance that the request names
+├── DataSetUnreadable   the data set cannot be decoded, or lacks an identifier
+└── UnsafeUID           a UID that is none, and that shall not become a file name
+"""
+
+import re
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+
+from pydicom import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from models.errors import SpondylError
+
+# PS3.5 section 9.1, as far as a file name is concerned: begins with a digit, so never `.` or `..`.
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
+_LAST_TAG_READ = 0x0020000E  # Series Instance UID
+_TAGS_READ = [
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "Manufacturer",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+]
+
+
+class InboxRefusal(SpondylError):
+    """An instance is not kept; the sender is told so and still has its copy."""
+
+
+class InboxFull(InboxRefusal):
+    """The storage folder has too little free space: make room; senders will try again."""
+
+
+class DataSetMismatch(InboxRefusal):
+    """The data set's identifiers are not those of the request: the sender is at fault."""
+
+
+class DataSetUnreadable(InboxRefusal):
+    """The data set cannot be decoded or lacks an identifier: look at it at the sender."""
+
+
+class UnsafeUID(InboxRefusal):
+    """A UID is not made of digits and dots, or longer than 64 characters: the sender is at fault."""
+
+
+@dataclass(frozen=True)
+class InstanceIdentity:
+    """The identifiers of an instance."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    manufacturer: str
+
+
+def checked_uid(value: str, name: str) -> str:
+    """Return a UID that is safe as a file name.
+
+    Raises:
+        UnsafeUID: `value` is not 1 to 64 digits and dots that begin with a digit.
+    """
+    if not _UID.fullmatch(value):
+        raise UnsafeUID(f"{name} is not a UID (digits and dots, at most 64); the sender has to mend it")
+    return value
+
+
+def read_identity(data_set: bytes, transfer_syntax: UID) -> InstanceIdentity:
+    """Read the identifiers of an encoded data set; nothing behind them is decoded.
+
+    Args:
+        data_set: the data set without preamble and File Meta Information.
+        transfer_syntax: how it is encoded.
+
+    Raises:
+        DataSetUnreadable: it cannot be decoded, or an identifier is missing.
+        UnsafeUID: an identifier is not a UID.
+    """
+    try:
+        header = _read_header(data_set, transfer_syntax)
+        values = {name: str(header.get(name) or "").strip() for name in _TAGS_READ}
+    except Exception as fault:  # whatever a malformed data set makes a decoder raise
+        raise DataSetUnreadable(f"the data set cannot be decoded ({type(fault).__name__}); look at it at the sender") from fault
+    missing = [name for name in _TAGS_READ if name.endswith("UID") and not values[name]]
+    if missing:
+        raise DataSetUnreadable(f"the data set has no {', '.join(missing)}; the sender has to add it")
+    for name in _TAGS_READ:
+        if name.endswith("UID"):
+            checked_uid(values[name], name)
+    return InstanceIdentity(
+        sop_class_uid=values["SOPClassUID"],
+        sop_instance_uid=values["SOPInstanceUID"],
+        study_instance_uid=values["StudyInstanceUID"],
+        series_instance_uid=values["SeriesInstanceUID"],
+        modality=values["Modality"],
+        manufacturer=values["Manufacturer"],
+    )
+
+
+def _read_header(data_set: bytes, transfer_syntax: UID) -> Dataset:
+    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+        # PS3.5 section A.5: raw deflate, without the zlib header
+        data_set = zlib.decompress(data_set, -zlib.MAX_WBITS)
+    return read_dataset(
+        BytesIO(data_set),
+        is_implicit_VR=transfer_syntax.is_implicit_VR,
+        is_little_endian=transfer_syntax.is_little_endian,
+        stop_when=lambda tag, _vr, _length: tag > _LAST_TAG_READ,
+        specific_tags=[Tag(name) for name in _TAGS_READ],
+    )

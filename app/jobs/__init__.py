@@ -1,0 +1,1 @@
+"""The durable queue: jobs, their states, the workflow that a worker runs, and the queries of the administrator."""

@@ -1,0 +1,89 @@
+"""A job: one series on its way from the inbox to the destinations.
+
+Records are immutable. A job is known by what arrived, not by when: the same instances make the same
+job, so that routing a study twice makes no second job.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+
+class JobState(StrEnum):
+    """Where a job stands; `STATE_SENTENCES` says each in words."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    DELIVERING = "delivering"
+    DELIVERED = "delivered"
+    SKIPPED = "skipped"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+STATE_SENTENCES: Mapping[JobState, str] = {
+    JobState.QUEUED: "The series is complete and waits for a worker.",
+    JobState.PROCESSING: "A worker segments the series.",
+    JobState.DELIVERING: "Results are on their way to the destinations.",
+    JobState.DELIVERED: "Every destination has confirmed every result.",
+    JobState.SKIPPED: "No engine is meant for this series; nothing was sent.",
+    JobState.REFUSED: "The engine looked and declined to answer; nothing was sent.",
+    JobState.FAILED: "The job ended with a fault; see its sentence, mend the cause and retry.",
+    JobState.CANCELLED: "An administrator stopped the job.",
+}
+
+FINAL_STATES = frozenset(
+    {JobState.DELIVERED, JobState.SKIPPED, JobState.REFUSED, JobState.FAILED, JobState.CANCELLED}
+)
+
+
+@dataclass(frozen=True)
+class SeriesJob:
+    """What a worker is asked to do.
+
+    job_id: `job_identity` of the instances.
+    modality: Modality of the series (0008,0060).
+    calling_ae_title: who sent it.
+    instance_count: number of instances in the job's input folder.
+    """
+
+    job_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    calling_ae_title: str
+    instance_count: int
+
+    def to_json(self) -> str:
+        """Return the record as a JSON object."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_mapping(cls, record: Mapping[str, Any]) -> Self:
+        """Return the job of a decoded JSON object."""
+        return cls(**record)
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """How a job ended, or what it does now.
+
+    sentence: what happened, in words that an administrator can act on.
+    """
+
+    state: JobState
+    sentence: str
+
+
+def job_identity(digests: Mapping[str, str]) -> str:
+    """Return the identity of a job: 32 hexadecimal digits.
+
+    Args:
+        digests: SOP Instance UID → SHA-256 of the instance's encoded data set. The order does not matter.
+    """
+    listing = "\n".join(f"{uid} {digest}" for uid, digest in sorted(digests.items()))
+    return hashlib.sha256(listing.encode("ascii")).hexdigest()[:32]

@@ -1,0 +1,92 @@
+"""Where a node keeps what: the one place that knows the folders under `storage`.
+
+    storage/
+      inbox/arriving/<Series Instance UID>/input/<SOP Instance UID>.dcm
+      inbox/partial/                                files that are being written
+      jobs/<job id>/job.json                        the job, written before the folder gets this name
+      jobs/<job id>/input/  output/<profile>/
+      heartbeats/<process>                          touched while a process is alive
+      queue.sqlite                                  the durable queue
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
+
+
+@dataclass(frozen=True)
+class StorageLayout:
+    """The folders of one node below `root`."""
+
+    root: Path
+
+    @property
+    def partial(self) -> Path:
+        """Folder of files that are being written."""
+        return self.root / "inbox" / "partial"
+
+    @property
+    def arriving(self) -> Path:
+        """Folder of the series that are not complete yet."""
+        return self.root / "inbox" / "arriving"
+
+    @property
+    def jobs(self) -> Path:
+        """Folder of the jobs."""
+        return self.root / "jobs"
+
+    @property
+    def heartbeats(self) -> Path:
+        """Folder of the files that living processes touch."""
+        return self.root / "heartbeats"
+
+    @property
+    def queue_file(self) -> Path:
+        """The database of the durable queue."""
+        return self.root / "queue.sqlite"
+
+    @property
+    def queue_url(self) -> str:
+        """The SQLAlchemy URL of the durable queue."""
+        return f"sqlite:///{self.queue_file}"
+
+    def job_folder(self, job_id: str) -> Path:
+        """Folder of one job."""
+        return self.jobs / job_id
+
+    def job_input(self, job_id: str) -> Path:
+        """Folder of a job's instances as they arrived."""
+        return self.job_folder(job_id) / "input"
+
+    def job_output(self, job_id: str, profile: str) -> Path:
+        """Folder of a job's results in the encoding of one profile."""
+        return self.job_folder(job_id) / "output" / profile
+
+    def create(self) -> None:
+        """Create the folders, readable by this user only."""
+        for folder in (self.root, self.root / "inbox", self.partial, self.arriving, self.jobs, self.heartbeats):
+            folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+            folder.chmod(PRIVATE_FOLDER)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; a renamed file is safe only after this."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, *chunks: bytes) -> None:
+    """Write a private file and wait until it is on the disk (its name too, once its folder is synced)."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[file.write(rest) :]
+        os.fsync(descriptor)

@@ -1,0 +1,53 @@
+"""Logging of the node: an event word and ids, a line each, never patient data.
+
+Foreign libraries are kept below their own chatter: pydicom and pynetdicom quote element values in
+their warnings, and an element value may name a patient.
+"""
+
+import logging
+import sys
+import warnings
+from typing import cast
+
+import structlog
+
+# pydicom and pynetdicom quote values of the data set; dbos and uvicorn tell each poll and request.
+FOREIGN_LEVELS = {
+    "pydicom": logging.CRITICAL,
+    "pynetdicom": logging.CRITICAL,
+    "dbos": logging.ERROR,
+    "uvicorn": logging.ERROR,
+    "uvicorn.access": logging.CRITICAL,
+}
+
+
+def configure_logging(level: str, *, process: str) -> None:
+    """Send the log to standard error: coloured lines on a terminal, JSON elsewhere.
+
+    Args:
+        level: the lowest level shown: debug, info, warning or error.
+        process: the name of this process, in each line.
+    """
+    terminal = sys.stderr.isatty()
+    renderer: structlog.types.Processor
+    renderer = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+    for name, floor in FOREIGN_LEVELS.items():
+        logging.getLogger(name).setLevel(floor)
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+
+
+def get_logger() -> structlog.typing.FilteringBoundLogger:
+    """Return the logger of the node; the first argument of each call is the event word."""
+    return cast(structlog.typing.FilteringBoundLogger, structlog.get_logger())
