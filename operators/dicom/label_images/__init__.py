@@ -1,0 +1,25 @@
+"""Label images from files: predictions and references, in every form they come in.
+
+| file | read as |
+| --- | --- |
+| DICOM Segmentation | `segmentation_files`: BINARY and LABELMAP; Segment Label = level |
+| `.png` | `array_files`: a value per level, with a JSON table beside it or the public data sets' numbering |
+| `.npz` | `array_files`: the array `labelmap`, with `levels` in it or a JSON table beside it |
+| `.json` | `annotation_files`: key points or polygons as the Cervical Spine X-ray Atlas (CSXA) has them |
+| `.txt`, `.mrk` | `annotation_files`: vertebra coordinates as the NHANES II radiographs have them |
+
+`find_label_files` looks through folders and says which image each file is about.
+"""
+
+from operators.dicom.label_images.contracts import LabelImage, LabelImageError, canonical_level
+from operators.dicom.label_images.folders import LabelFile, find_label_files
+from operators.dicom.label_images.reading import read_label_image
+
+__all__ = [
+    "LabelFile",
+    "LabelImage",
+    "LabelImageError",
+    "canonical_level",
+    "find_label_files",
+    "read_label_image",
+]

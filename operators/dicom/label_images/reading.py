@@ -1,0 +1,43 @@
+"""One door for every form of label image."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from operators.dicom.label_images.annotation_files import read_csxa, read_nhanes
+from operators.dicom.label_images.array_files import read_npz, read_png
+from operators.dicom.label_images.contracts import LabelImage, LabelImageError
+from operators.dicom.label_images.segmentation_files import read_segmentation
+
+READERS: Mapping[str, Callable[[Path], LabelImage]] = {
+    ".dcm": read_segmentation,
+    ".png": read_png,
+    ".npz": read_npz,
+    ".json": read_csxa,
+    ".txt": read_nhanes,
+    ".mrk": read_nhanes,
+}
+"""The reader for a file name's ending; DICOM is known by its preamble too, whatever the file is called."""
+
+_PREAMBLE_END = 132
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file starts as PS3.10 7.1 wants it: 128 bytes, then `DICM`."""
+    with path.open("rb") as stream:
+        return stream.read(_PREAMBLE_END)[128:] == b"DICM"
+
+
+def read_label_image(path: Path) -> LabelImage:
+    """Read a prediction or a reference.
+
+    Raises:
+        LabelImageError: there is no such file, nothing here reads it, or it is not what its ending says.
+    """
+    if not path.is_file():
+        raise LabelImageError(f"{path} is no file")
+    reader = read_segmentation if is_dicom(path) else READERS.get(path.suffix.lower())
+    if reader is None:
+        raise LabelImageError(f"{path}: a DICOM SEG or one of {', '.join(READERS)} was expected")
+    if reader is read_segmentation and not is_dicom(path):
+        raise LabelImageError(f"{path} is no DICOM file")
+    return reader(path)
