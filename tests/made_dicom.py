@@ -38,7 +38,7 @@ def made_uid(*parts: object) -> str:
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
-def made_dx(  # noqa: PLR0913  a fixture: every keyword is one attribute under test
+def made_dx(
     pixels: NDArray[np.generic],
     *,
     modality: str = "DX",
@@ -132,7 +132,7 @@ def _add_pixels(dataset: Dataset, pixels: NDArray[np.generic], photometric: str,
         stored = np.rint((1 - bright if photometric == "MONOCHROME1" else bright) * peak)
     else:
         stored = pixels
-    dtype = np.dtype("<u1" if bits <= 8 else "<u2")  # noqa: PLR2004  bits of a byte
+    dtype = np.dtype("<u1" if bits <= 8 else "<u2")
     dataset.ImageType = ["DERIVED", "PRIMARY", ""]
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = photometric
