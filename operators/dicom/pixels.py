@@ -90,12 +90,11 @@ def facing(dataset: Dataset) -> Facing | None:
 
 def _stored(dataset: Dataset) -> NDArray[Any]:
     """Return the stored values: (rows, columns), or (rows, columns, 3) for colour."""
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames > 1:
-        raise _fault(dataset, f"has {frames} frames; SpineFM takes radiographs of a single frame")
+    if (_number(dataset, "NumberOfFrames") or 1) > 1:
+        raise _fault(dataset, f"has {dataset.NumberOfFrames} frames; SpineFM takes radiographs of a single frame")
     if "PixelData" not in dataset:
         raise _fault(dataset, "has no Pixel Data; send the whole instance")
-    if int(dataset.get("BitsStored") or 0) > MOST_BITS:
+    if (_number(dataset, "BitsStored") or 0) > MOST_BITS:
         raise _fault(dataset, f"has {dataset.BitsStored} bits; 8 to {MOST_BITS} are taken")
     try:
         stored = np.asarray(pixel_array(dataset))
@@ -103,7 +102,7 @@ def _stored(dataset: Dataset) -> NDArray[Any]:
             stored = np.asarray(apply_color_lut(stored, dataset))[..., :3]
     except Exception as error:  # decoders raise what they like; whatever it is, this instance cannot be read
         syntax = dataset.file_meta.TransferSyntaxUID.name if "TransferSyntaxUID" in dataset.file_meta else "unknown"
-        raise _fault(dataset, f"cannot be decoded ({syntax}): {error}") from error
+        raise _fault(dataset, f"cannot be decoded ({syntax}): {' '.join(str(error).split())}") from error
     if stored.size == 0 or not np.issubdtype(stored.dtype, np.integer):
         raise _fault(dataset, "has no whole-number pixels")
     return stored

@@ -1,0 +1,244 @@
+"""Which engine takes a Series: rules as data, a decision and a sentence for each Series.
+
+The rules stand in `manifests/routes.yaml`, where their form is explained. What a rule cannot know is which packs are
+installed: a Series whose engine has no pack that accepts it is skipped with a sentence that says so.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence as DicomSequence
+
+from models.contracts import BodyRegion
+from models.errors import SpondylError
+from operators.dicom.body_region import DESCRIPTIONS, body_region
+from operators.dicom.series import SourceSeries
+
+RULES_FILE = Path(__file__).resolve().parents[2] / "manifests" / "routes.yaml"
+DERIVED: Mapping[str, Callable[[Dataset], str]] = {
+    "BodyRegion": lambda dataset: body_region(dataset) or "none",
+    "Descriptions": lambda dataset: "\\".join(str(dataset.get(keyword) or "") for keyword in DESCRIPTIONS),
+}
+TESTS = ("matches", "unless", "at_least", "at_most", "present")
+PLACEHOLDERS = ("modality", "sop_class", "view", "body_part", "region", "rows", "columns", "frames", "image_type")
+
+
+class RoutesError(SpondylError):
+    """The routing rules cannot be used; the message names the file, the rule and the fault."""
+
+
+class Accepts(Protocol):
+    """What a pack takes."""
+
+    @property
+    def modalities(self) -> Sequence[str]:
+        """Values of Modality."""
+
+    @property
+    def body_regions(self) -> Sequence[str]:
+        """Parts of the spine."""
+
+
+class RoutablePack(Protocol):
+    """What routing needs to know of a model pack."""
+
+    @property
+    def name(self) -> str:
+        """Name of the pack."""
+
+    @property
+    def engine(self) -> str:
+        """The engine that runs it: `spinefm`, `spineps`."""
+
+    @property
+    def accepts(self) -> Accepts:
+        """What it takes."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition on one attribute; every part that is given must hold."""
+
+    keyword: str
+    any_of: tuple[str, ...] = ()
+    matches: re.Pattern[str] | None = None
+    unless: re.Pattern[str] | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    present: bool | None = None
+
+    def holds(self, dataset: Dataset) -> bool:
+        """Tell whether a data set meets the condition; an absent attribute has no values."""
+        values = _values(dataset, self.keyword)
+        text = "\\".join(values)
+        numbers = [float(value) for value in values if re.fullmatch(r"[+-]?\d+(\.\d*)?", value)]
+        return (
+            (not self.any_of or any(value.upper() in self.any_of for value in values))
+            and (self.matches is None or bool(self.matches.search(text)))
+            and (self.unless is None or not self.unless.search(text))
+            and (self.at_least is None or any(number >= self.at_least for number in numbers))
+            and (self.at_most is None or any(number <= self.at_most for number in numbers))
+            and (self.present is None or self.present == bool(text))
+        )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When all conditions hold, `engine` takes the Series, or none where it is None; `sentence` says why."""
+
+    name: str
+    conditions: tuple[Condition, ...]
+    engine: str | None
+    sentence: str
+
+    def matches(self, dataset: Dataset) -> bool:
+        """Tell whether every condition holds."""
+        return all(condition.holds(dataset) for condition in self.conditions)
+
+
+@dataclass(frozen=True)
+class RoutingDecision:
+    """What becomes of a Series.
+
+    engine, pack: names; both None where the Series is skipped.
+    reason: the sentence for the report; begins with `skipped: ` where it is.
+    body_region: what the header names.
+    rule: the name of the rule that decided.
+    """
+
+    engine: str | None
+    pack: str | None
+    reason: str
+    body_region: BodyRegion | None
+    rule: str
+
+    @property
+    def decision(self) -> str:
+        """The engine, or `skipped`."""
+        return self.engine or "skipped"
+
+
+def load_rules(file: Path = RULES_FILE) -> tuple[Rule, ...]:
+    """Read and check the rules.
+
+    Raises:
+        RoutesError: the file is missing or a rule is malformed.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        rules = tuple(_rule(entry) for entry in content["rules"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, re.error) as error:
+        raise RoutesError(f"{file}: {error}; see the head of manifests/routes.yaml for the form of a rule") from error
+    if not rules or rules[-1].conditions:
+        raise RoutesError(f"{file}: the last rule must have no conditions, so that every series gets a decision")
+    return rules
+
+
+def route(
+    series: SourceSeries,
+    rules: Sequence[Rule],
+    packs: Iterable[RoutablePack],
+    *,
+    default_pack: str | None = None,
+) -> RoutingDecision:
+    """Decide on a Series by the header of its first instance.
+
+    Args:
+        series: the Series; a radiograph is routed by itself (`split_views`).
+        rules: from `load_rules`; the first that matches decides.
+        packs: the installed packs.
+        default_pack: the name preferred where several packs accept the Series; else the first by name.
+    """
+    dataset = series.datasets[0]
+    rule = next(rule for rule in rules if rule.matches(dataset))
+    region = body_region(dataset)
+    sentence = rule.sentence.format(**_facts(dataset))
+    if rule.engine is None:
+        return RoutingDecision(None, None, f"skipped: {sentence}", region, rule.name)
+    of_engine = sorted((pack for pack in packs if pack.engine == rule.engine), key=lambda pack: pack.name)
+    fitting = [pack.name for pack in of_engine if _accepts(pack, series.modality, region)]
+    if not fitting:
+        offers = "; ".join(_offer(pack) for pack in of_engine)
+        reason = f"skipped: {sentence}; no installed pack takes it" + (f" ({offers})" if offers else "")
+        return RoutingDecision(None, None, reason, region, rule.name)
+    name = default_pack if default_pack in fitting else fitting[0]
+    return RoutingDecision(rule.engine, name, sentence, region, rule.name)
+
+
+def _accepts(pack: RoutablePack, modality: str, region: BodyRegion | None) -> bool:
+    return modality in pack.accepts.modalities and (region is None or region in pack.accepts.body_regions)
+
+
+def _offer(pack: RoutablePack) -> str:
+    return (
+        f"{pack.name} takes {', '.join(pack.accepts.modalities)} of the {' or '.join(pack.accepts.body_regions)} spine"
+    )
+
+
+def _rule(entry: Mapping[str, Any]) -> Rule:
+    name = str(entry["name"])
+    if unknown := set(entry) - {"name", "when", "engine", "because", "skip"}:
+        raise ValueError(f"rule {name!r}: {', '.join(sorted(unknown))} means nothing")
+    if ("skip" in entry) == ("engine" in entry) or ("engine" in entry) != ("because" in entry):
+        raise ValueError(f"rule {name!r} needs either `skip`, or `engine` with `because`")
+    sentence = str(entry["because"] if "engine" in entry else entry["skip"])
+    try:
+        sentence.format(**dict.fromkeys(PLACEHOLDERS, ""))
+        conditions = tuple(_condition(keyword, test) for keyword, test in entry["when"].items())
+    except (KeyError, ValueError, IndexError, re.error) as error:
+        raise ValueError(f"rule {name!r}: {error}") from error
+    return Rule(name, conditions, entry.get("engine"), sentence)
+
+
+def _condition(keyword: str, test: Any) -> Condition:
+    if keyword not in DERIVED and tag_for_keyword(keyword) is None:
+        raise ValueError(f"{keyword} is no DICOM keyword")
+    if not isinstance(test, Mapping):
+        values = test if isinstance(test, list) else [test]
+        return Condition(keyword, any_of=tuple(str(value).upper() for value in values))
+    if unknown := set(test) - set(TESTS):
+        raise ValueError(f"{', '.join(sorted(map(str, unknown)))} is no test; there are {', '.join(TESTS)}")
+    patterns = {key: re.compile(test[key], re.IGNORECASE) for key in ("matches", "unless") if key in test}
+    return Condition(keyword, **{**test, **patterns})
+
+
+def _values(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of an attribute as text; of a sequence, the Code Value of each item."""
+    if keyword in DERIVED:
+        return (DERIVED[keyword](dataset),)
+    value = dataset.get(keyword)
+    if isinstance(value, DicomSequence):
+        return tuple(str(item.get("CodeValue") or "").strip() for item in value)
+    if value is None:
+        return ()
+    values = value if isinstance(value, MultiValue) else (value,)
+    return tuple(str(part).strip() for part in values)
+
+
+def _facts(dataset: Dataset) -> dict[str, str]:
+    """Return what a sentence may quote: coded and numeric attributes only, never free text."""
+
+    def code_meaning(keyword: str) -> str:
+        items = list(dataset.get(keyword) or [])
+        return str(items[0].get("CodeMeaning") or "") if items else ""
+
+    uid = dataset.get("SOPClassUID")
+    part = code_meaning("AnatomicRegionSequence") or str(dataset.get("BodyPartExamined") or "")
+    return {
+        "modality": str(dataset.get("Modality") or "an object without Modality"),
+        "sop_class": uid.name if uid else "an unknown SOP class",
+        "view": code_meaning("ViewCodeSequence") or str(dataset.get("ViewPosition") or "unknown"),
+        "body_part": part.lower() or "body",
+        "region": body_region(dataset) or "unknown part of the",
+        "rows": str(dataset.get("Rows", "?")),
+        "columns": str(dataset.get("Columns", "?")),
+        "frames": str(dataset.get("NumberOfFrames") or 1),
+        "image_type": "\\".join(_values(dataset, "ImageType")),
+    }
