@@ -1,0 +1,128 @@
+"""One training loop for every small network: fixed seed, averaged weights, checkpoints, resume, a log.
+
+A run is given a number of steps and may be given a time limit; the learning rate follows whichever is nearer its end.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Step = Callable[[np.random.Generator], tuple[Tensor, dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train.
+
+    steps: optimiser steps; minutes: wall time after which the run ends early, None for none.
+    average: decay of the averaged weights, which are the ones that count.
+    """
+
+    steps: int
+    minutes: float | None = None
+    rate: float = 2e-3
+    decay: float = 1e-2
+    average: float = 0.998
+    save_every: int = 100
+    seed: int = 1
+
+
+@dataclass
+class Trainee:
+    """Networks that are trained together, and where their state is kept."""
+
+    name: str
+    networks: dict[str, nn.Module]
+    folder: Path
+    averages: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+    def state_dicts(self) -> dict[str, dict[str, Tensor]]:
+        """The averaged weights of each network."""
+        return self.averages
+
+
+def _rate(progress: float, peak: float) -> float:
+    warm = 0.03
+    if progress < warm:
+        return peak * (0.05 + 0.95 * progress / warm)
+    return peak * (0.005 + 0.995 * 0.5 * (1 + np.cos(np.pi * min(1.0, (progress - warm) / (1 - warm)))))
+
+
+def _update_averages(trainee: Trainee, decay: float) -> None:
+    for name, network in trainee.networks.items():
+        average = trainee.averages.setdefault(name, {k: v.detach().clone().float() for k, v in network.state_dict().items()})
+        for key, value in network.state_dict().items():
+            if value.dtype.is_floating_point:
+                average[key].lerp_(value.float(), 1 - decay)
+            else:
+                average[key].copy_(value)
+
+
+def train(trainee: Trainee, step: Step, plan: Plan, *, report: Callable[[str], None] = print) -> list[dict[str, float]]:
+    """Train until the plan is done; continue from the last checkpoint where there is one.
+
+    Args:
+        trainee: the networks; their averaged weights are in `trainee.averages` afterwards.
+        step: draws a batch with the given generator and returns the loss and what to log.
+        plan: length and rate.
+        report: receives a line of progress now and then.
+
+    Returns:
+        The log, one entry per `save_every` steps.
+    """
+    trainee.folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = trainee.folder / f"{trainee.name}.pt"
+    parameters = [p for n in trainee.networks.values() for p in n.parameters()]
+    optimiser = torch.optim.AdamW(parameters, plan.rate, weight_decay=plan.decay, betas=(0.9, 0.99))
+    first, spent, log = 0, 0.0, []
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        for name, network in trainee.networks.items():
+            network.load_state_dict(saved["networks"][name])
+        trainee.averages = saved["averages"]
+        optimiser.load_state_dict(saved["optimiser"])
+        first, spent, log = saved["step"], saved["spent"], json.loads(saved["log"])
+    began, sums = time.monotonic() - spent, {}
+    for number in range(first, plan.steps):
+        elapsed = time.monotonic() - began
+        progress = max(number / plan.steps, elapsed / 60 / plan.minutes if plan.minutes else 0.0)
+        if progress >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = _rate(progress, plan.rate)
+        loss, values = step(np.random.default_rng([plan.seed, number]))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 2.0)
+        optimiser.step()
+        _update_averages(trainee, min(plan.average, (1 + number) / (10 + number)))
+        for key, value in {"loss": loss.item(), **values}.items():
+            sums[key] = sums.get(key, 0.0) + value
+        if (number + 1) % plan.save_every == 0 or number + 1 == plan.steps:
+            count = (number % plan.save_every) + 1
+            entry = {"step": number + 1, "minutes": elapsed / 60, **{k: v / count for k, v in sums.items()}}
+            log, sums = [*log, entry], {}
+            _save(checkpoint, trainee, optimiser, number + 1, elapsed, log)
+            report(f"{trainee.name} {progress:4.0%} " + " ".join(f"{k}={v:.4g}" for k, v in entry.items()))
+    _save(checkpoint, trainee, optimiser, plan.steps, time.monotonic() - began, log)
+    return log
+
+
+def _save(path: Path, trainee: Trainee, optimiser: torch.optim.Optimizer, step: int, spent: float, log: list[dict[str, float]]) -> None:
+    state = {
+        "networks": {name: network.state_dict() for name, network in trainee.networks.items()},
+        "averages": trainee.averages,
+        "optimiser": optimiser.state_dict(),
+        "step": step,
+        "spent": spent,
+        "log": json.dumps(log),
+    }
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
