@@ -369,14 +369,16 @@ def test_a_folder_gives_its_label_images_and_nothing_else(tmp_path: Path) -> Non
     Image.fromarray(chance.integers(0, 255, (40, 40), np.uint8)).save(tmp_path / "grey.png")
     Image.new("RGB", (4, 4)).save(tmp_path / "overlay.png")
     (tmp_path / "report.json").write_text('{"studies": []}')
+    (tmp_path / "README.txt").write_text("Cervical spines\n")
+    (tmp_path / "film.txt").write_text("# made for a test\nC3 5 5\n")
     Image.fromarray(np.array([[0, 3]], np.uint8)).save(tmp_path / "labels.png")
 
     files = find_label_files(tmp_path)
 
     assert [(file.path.name, file.name) for file in files] == [
-        ("0001.json", "0001"), ("labels.png", "labels"), ("7.dcm", "7")
+        ("0001.json", "0001"), ("film.txt", "film"), ("labels.png", "labels"), ("7.dcm", "7")
     ]  # fmt: skip
-    assert files[2].sop_instance_uids == {source.SOPInstanceUID}
+    assert files[3].sop_instance_uids == {source.SOPInstanceUID}
 
 
 def test_a_reference_is_about_the_dicom_image_in_its_folder_and_named_by_it(tmp_path: Path) -> None:

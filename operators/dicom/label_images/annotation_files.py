@@ -53,6 +53,13 @@ def is_csxa(path: Path) -> bool:
     return isinstance(content, dict) and isinstance(content.get("shapes"), list)
 
 
+def is_nhanes(path: Path) -> bool:
+    """Whether the first line of a text file that is no comment starts with a level."""
+    lines = (line.partition("#")[0] for line in path.read_text(encoding="ascii", errors="replace").splitlines())
+    first = next((line for line in lines if line.strip()), "")
+    return _LEVEL.fullmatch(canonical_level(_COLUMNS.split(first.strip())[0])) is not None
+
+
 def read_csxa(path: Path) -> LabelImage:
     """Read an annotation of CSXA: key points at the corners, or outlines.
 

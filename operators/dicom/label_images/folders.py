@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pydicom import dcmread
 
-from operators.dicom.label_images.annotation_files import is_csxa
+from operators.dicom.label_images.annotation_files import is_csxa, is_nhanes, read_nhanes
 from operators.dicom.label_images.contracts import LabelImageError
 from operators.dicom.label_images.reading import READERS, is_dicom
 from operators.dicom.label_images.segmentation_files import SEGMENTATION_SOP_CLASSES, referenced_sop_instance_uids
@@ -38,7 +38,8 @@ class LabelFile:
 def find_label_files(root: Path) -> tuple[LabelFile, ...]:
     """Find the label images under a folder, whatever else lies between them, or take the one file given.
 
-    A DICOM file counts when it is a Segmentation. A JSON file counts as CSXA when it has `shapes`; a PNG
+    A DICOM file counts when it is a Segmentation. A JSON file counts as CSXA when it has `shapes`, a text file
+    as NHANES II when its first line starts with a level. A PNG
     beside such a file is its radiograph, not a label map, and so is a PNG in colour or of many grey values.
     A label map that is alone in its folder is also about the DICOM images there.
 
@@ -88,6 +89,8 @@ def _is_label_file(path: Path) -> bool:
         header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
         return header.get("SOPClassUID") in SEGMENTATION_SOP_CLASSES
     suffix = path.suffix.lower()
+    if READERS.get(suffix) is read_nhanes:
+        return is_nhanes(path)
     if suffix == ".json":
         return is_csxa(path)
     if suffix == ".png":
