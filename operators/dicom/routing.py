@@ -151,7 +151,7 @@ def route(
     """Decide on a Series by the header of its first instance.
 
     Args:
-        series: the Series; a radiograph is routed by itself (`split_views`).
+        series: the Series; a radiograph is routed by itself (`SeriesFiles.views`).
         rules: from `load_rules`; the first that matches decides.
         packs: the installed packs.
         default_pack: the name preferred where several packs accept the Series; else the first by name.

@@ -7,8 +7,9 @@ file (`index_folder`), headers are read a Series at a time (`SeriesFiles.load`),
 time (`SourceInstance.with_pixels`): ten thousand files take no more memory than the largest Series' headers.
 """
 
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,9 @@ IDENTIFIERS = {
     "StudyInstanceUID": "Study Instance UID",
     "SeriesInstanceUID": "Series Instance UID",
 }
+# A Series of these is a pile of single images (PS3.3 C.7.3.1.1.1: RG is digitised film).
+PROJECTION_MODALITIES = ("CR", "DX", "RG")
+UID_FORM = re.compile(r"(?=.{1,64}$)\d+(\.\d+)*")  # PS3.5 section 9.1; leading zeros are let pass
 PREFIX_OFFSET = 128  # PS3.10 section 7.1: preamble, then the prefix DICM
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # a data set without preamble starts with one of these groups
 
@@ -108,11 +112,22 @@ class SourceSeries:
 
 @dataclass(frozen=True)
 class SeriesFiles:
-    """Where the instances of one Series lie; what `index_folder` keeps of them."""
+    """Where the instances of one Series lie; what `index_folder` keeps of them.
+
+    view_number: 1-based, counts the radiographs of one Series.
+    """
 
     study_instance_uid: str
     series_instance_uid: str
+    modality: str
     paths: tuple[Path, ...]
+    view_number: int = 1
+
+    def views(self) -> tuple["SeriesFiles", ...]:
+        """Return one SeriesFiles per radiograph: each is an image of its own, whatever Series it lies in."""
+        if self.modality not in PROJECTION_MODALITIES:
+            return (self,)
+        return tuple(replace(self, paths=(path,), view_number=n) for n, path in enumerate(self.paths, 1))
 
     def load(self) -> "LoadedFolder":
         """Read the headers of this Series."""
@@ -163,7 +178,7 @@ def index_folder(source: Path | Iterable[Path]) -> FolderIndex:
     faults: list[tuple[Path, str]] = []
     notes: list[str] = []
     seen: dict[str, Path] = {}
-    groups: dict[str, dict[str, list[Path]]] = {}
+    groups: dict[tuple[str, str, str], list[Path]] = {}
     for path in _files(source):
         try:
             identifiers = _identify(path)
@@ -173,15 +188,16 @@ def index_folder(source: Path | Iterable[Path]) -> FolderIndex:
         if identifiers is None:
             ignored += 1
             continue
-        sop_instance_uid, study_instance_uid, series_instance_uid = identifiers
+        sop_instance_uid, *group = identifiers
         if sop_instance_uid in seen:
             notes.append(f"{path}: dropped, {seen[sop_instance_uid]} has the same SOP Instance UID {sop_instance_uid}")
             continue
         seen[sop_instance_uid] = path
-        groups.setdefault(study_instance_uid, {}).setdefault(series_instance_uid, []).append(path)
-    series = tuple(
-        SeriesFiles(study, uid, tuple(paths)) for study, members in groups.items() for uid, paths in members.items()
-    )
+        study_instance_uid, series_instance_uid, modality = group
+        groups.setdefault((study_instance_uid, series_instance_uid, modality), []).append(path)
+    first_seen = {study: -place for place, (study, _, _) in enumerate(reversed(groups))}
+    in_studies = sorted(groups, key=lambda key: first_seen[key[0]])
+    series = tuple(SeriesFiles(*key, tuple(groups[key])) for key in in_studies)
     return FolderIndex(series, ignored, tuple(faults), tuple(notes))
 
 
@@ -203,11 +219,6 @@ def load_series(source: Path | Iterable[Path]) -> LoadedFolder:
     )
 
 
-def split_views(series: SourceSeries) -> tuple[SourceSeries, ...]:
-    """Return one Series per instance: a radiograph is an image of its own, whatever Series it lies in."""
-    return tuple(SourceSeries((instance,)) for instance in series.instances)
-
-
 def _files(source: Path | Iterable[Path]) -> Iterator[Path]:
     if not isinstance(source, Path):
         yield from sorted(source)
@@ -219,8 +230,8 @@ def _files(source: Path | Iterable[Path]) -> Iterator[Path]:
         raise FolderError(f"{source} does not exist; name a folder with DICOM files")
 
 
-def _identify(path: Path) -> tuple[str, str, str] | None:
-    """Return SOP, Study and Series Instance UID; None for what is no DICOM and for a DICOMDIR."""
+def _identify(path: Path) -> tuple[str, str, str, str] | None:
+    """Return SOP, Study and Series Instance UID and Modality; None for what is no DICOM and for a DICOMDIR."""
     try:
         with path.open("rb") as file:
             start = file.read(PREFIX_OFFSET + 4)
@@ -230,19 +241,31 @@ def _identify(path: Path) -> tuple[str, str, str] | None:
         return None
     has_prefix = start[PREFIX_OFFSET:] == b"DICM"
     try:
-        dataset = _read(path, stop_before_pixels=True, only=list(IDENTIFIERS))
+        dataset = _read(path, stop_before_pixels=True, only=[*IDENTIFIERS, "Modality"])
     except InstanceError:
         if has_prefix:
             raise
         return None  # two bytes alone do not make a file DICOM
     if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         return None
-    missing = [name for keyword, name in IDENTIFIERS.items() if not dataset.get(keyword)]
+    values = {keyword: _text(dataset, keyword) for keyword in (*IDENTIFIERS, "Modality")}
+    missing = [name for keyword, name in IDENTIFIERS.items() if not values[keyword]]
     if missing and not has_prefix:
         return None
     if missing:
         raise InstanceError(f"{path} lacks {', '.join(missing)}; send it again from the PACS")
-    return str(dataset.SOPInstanceUID), str(dataset.StudyInstanceUID), str(dataset.SeriesInstanceUID)
+    # UIDs become names of folders and files: what is no UID must not get that far.
+    invalid = [name for keyword, name in IDENTIFIERS.items() if not UID_FORM.fullmatch(values[keyword])]
+    if invalid:
+        raise InstanceError(f"{path} has an invalid {', '.join(invalid)}; send it again from the PACS")
+    return values["SOPInstanceUID"], values["StudyInstanceUID"], values["SeriesInstanceUID"], values["Modality"]
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    try:
+        return str(dataset.get(keyword) or "").strip()
+    except Exception:  # a value that pydicom cannot convert is as good as none
+        return ""
 
 
 def _read(path: Path, *, stop_before_pixels: bool, only: list[str] | None = None) -> FileDataset:
@@ -279,6 +302,6 @@ def _normal(dataset: Dataset) -> np.ndarray | None:
 def _numbers(dataset: Dataset, keyword: str, count: int) -> np.ndarray | None:
     try:
         values = np.atleast_1d(np.asarray(dataset.get(keyword), dtype=float))
-    except (TypeError, ValueError):
+    except Exception:  # pydicom converts values as they are read; what is no number sorts as none
         return None
     return values if values.shape == (count,) and np.isfinite(values).all() else None

@@ -1,0 +1,103 @@
+"""What travels along the DAG: one radiograph, what has become of it so far, and why.
+
+A fault in one Series must not stop the others, so it travels as a value: each step takes a SeriesOutcome and returns
+one, and steps after a fault pass it on untouched.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import structlog
+from pydicom.dataset import Dataset
+
+from models.contracts import RadiographImage, RadiographResult
+from models.errors import EngineRefusal, SpondylError
+from operators.dicom.identity import AlgorithmIdentity, Profile
+from operators.dicom.routing import RoutingDecision
+from operators.dicom.series import SourceSeries
+
+Status = Literal["succeeded", "skipped", "refused", "failed"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the results of one profile go: below `folder`, a folder per study."""
+
+    profile: Profile
+    folder: Path
+
+
+@dataclass(frozen=True)
+class WrittenOutput:
+    """A file that a writer wrote.
+
+    path: relative to the target's folder. sop_class_uid: None for a PNG.
+    """
+
+    profile: Profile
+    path: Path
+    sop_class_uid: str | None
+    sop_instance_uid: str | None
+
+
+@dataclass(frozen=True)
+class SeriesOutcome:
+    """A Series (a radiograph: one instance of it) and what has become of it so far.
+
+    view_number: 1-based, counts the radiographs of one Series.
+    status: `succeeded` as long as nothing went wrong; `refused` when the engine declined to answer.
+    reason: why it was routed or skipped, or what went wrong.
+    algorithm: what made the result.
+    image: what the engine looked at; result: what it answered. Both None where it was not asked.
+    spacing_source: a sentence on where millimetres come from.
+    measurements: Segment Label → name → value, as the report has them.
+    segmentations: profile → Segmentation, for the report that points at it.
+    """
+
+    series: SourceSeries
+    decision: RoutingDecision
+    status: Status
+    reason: str
+    view_number: int = 1
+    algorithm: AlgorithmIdentity | None = None
+    image: RadiographImage | None = None
+    result: RadiographResult | None = None
+    spacing_source: str = ""
+    measurements: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    image_measurements: Mapping[str, object] = field(default_factory=dict)
+    segmentations: Mapping[Profile, Dataset] = field(default_factory=dict)
+    outputs: tuple[WrittenOutput, ...] = ()
+    warnings: tuple[str, ...] = ()
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+
+    def without_arrays(self) -> "SeriesOutcome":
+        """Return what a report needs, so that a long run does not keep every picture."""
+        return replace(self, image=None, segmentations={})
+
+
+Step = Callable[[SeriesOutcome], SeriesOutcome]
+
+
+def carry(name: str, step: Step, outcome: SeriesOutcome) -> SeriesOutcome:
+    """Take one step and time it; an outcome that has failed already goes past, a fault becomes the outcome."""
+    if outcome.status != "succeeded":
+        return outcome
+    start = time.perf_counter()
+    uid = outcome.series.instances[0].sop_instance_uid
+    try:
+        done = step(outcome)
+    except EngineRefusal as refusal:
+        log.info("series_refused", instance=uid, step=name)
+        done = replace(outcome, status="refused", reason=f"refused: {refusal}")
+    except SpondylError as error:
+        log.error("series_failed", instance=uid, step=name, kind=type(error).__name__)
+        done = replace(outcome, status="failed", reason=f"failed while {name}: {error}")
+    except Exception as error:  # whatever it is, the other series must go on; the report and the log name it
+        log.exception("series_failed", instance=uid, step=name, kind=type(error).__name__)
+        done = replace(outcome, status="failed", reason=f"failed while {name}: {type(error).__name__}: {error}")
+    return replace(done, timings_s={**done.timings_s, name: round(time.perf_counter() - start, 4)})
