@@ -44,3 +44,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared beside the checkout: the reference data are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def npm_modules() -> Path:
+    """Return the folder of npm modules that `.ci/run` fills (OHIF, playwright-core), or skip; with CI=true fail."""
+    folder = ROOT / ".cache" / "npm" / "node_modules"
+    if not folder.is_dir():
+        reason = f"{folder.relative_to(ROOT)} is not there: `CI=true bash .ci/run` fills it"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    return folder
