@@ -18,7 +18,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from app.gateway.assembly import ArrivingSeries, complete_at, is_complete
 from app.gateway.instance import (
@@ -34,8 +38,14 @@ from app.jobs.layout import PRIVATE_FOLDER, StorageLayout, sync_folder, write_du
 MINIMUM_FREE_BYTES = 1 << 30
 
 # Objects of a study that hold no image to segment; a PACS that routes whole studies sends them too.
-NOT_IMAGES = frozenset({"SEG", "SR", "PR", "KO", "REG", "RWV", "RTSTRUCT", "RTPLAN", "RTDOSE", "DOC", "PLAN", "AU", "ECG"})
-OWN_MANUFACTURER = "Spondyl"
+NOT_IMAGES = frozenset(
+    {"SEG", "SR", "PR", "KO", "REG", "RWV", "RTSTRUCT", "RTPLAN", "RTDOSE", "DOC", "PLAN", "AU", "ECG"}
+)
+OWN_MANUFACTURER = "Spondyl"  # of the results; the phantoms of this project are radiographs, not captures
+
+_CAPTURES = frozenset({SecondaryCaptureImageStorage, MultiFrameTrueColorSecondaryCaptureImageStorage})
+
+_NOBODY = -1  # stands for the associations of a process that has ended
 
 # Group 0002 begins after the preamble with its own length: PS3.10 section 7.1.
 _META_LENGTH_AT = 140
@@ -111,15 +121,14 @@ class Inbox:
             InboxRefusal: it is not kept; the subclass says why.
         """
         identity = read_identity(received.data_set, received.transfer_syntax)
-        if identity.sop_class_uid != received.sop_class_uid:
-            raise DataSetMismatch("SOP Class UID of the data set differs from the request's; the sender has to mend it")
-        if identity.sop_instance_uid != received.sop_instance_uid:
-            raise DataSetMismatch("SOP Instance UID of the data set differs from the request's; the sender has to mend it")
-        if identity.modality in NOT_IMAGES or identity.manufacturer == OWN_MANUFACTURER:
+        if (identity.sop_class_uid, identity.sop_instance_uid) != (received.sop_class_uid, received.sop_instance_uid):
+            raise DataSetMismatch("SOP Class or Instance UID is not the request's; the sender has to mend it")
+        if identity.modality in NOT_IMAGES or _is_own_overlay(identity):
             return False
         encoded = received.data_set
         part = self._write_part(received.meta, encoded)
-        self._place(part, identity, received.calling_ae_title, hashlib.sha256(encoded).hexdigest(), association)
+        digest = hashlib.sha256(encoded).hexdigest()
+        self._place(part, identity, sender=received.calling_ae_title, digest=digest, association=association)
         return True
 
     def association_ended(self, association: int, *, in_order: bool) -> None:
@@ -168,7 +177,7 @@ class Inbox:
             raise InboxFull(f"cannot write to {part.parent}: {fault.strerror}; make room or mend the disk") from fault
         return part
 
-    def _place(self, part: Path, identity: InstanceIdentity, sender: str, digest: str, association: int) -> None:  # noqa: PLR0913  one call, private
+    def _place(self, part: Path, identity: InstanceIdentity, *, sender: str, digest: str, association: int) -> None:
         folder = self._layout.arriving / identity.series_instance_uid
         with self._lock:
             series = self._series.get(identity.series_instance_uid)
@@ -211,6 +220,8 @@ class Inbox:
         )
         folder = self._layout.arriving / series.series_instance_uid
         if self._layout.job_folder(job.job_id).exists():
+            if not self._layout.job_input(job.job_id).exists():  # retention was here; a retry will want it
+                (folder / "input").rename(self._layout.job_input(job.job_id))
             shutil.rmtree(folder)
             return Taken(job, is_repeat=True)
         write_durably(folder / "job.json", job.to_json().encode("ascii"))
@@ -230,8 +241,9 @@ class Inbox:
                 continue
             if series is None:
                 series = self._new_series(identity, str(meta.get("SourceApplicationEntityTitle", "")))
-            series = series.with_instance(identity.sop_instance_uid, hashlib.sha256(encoded).hexdigest(), -1, self._clock())
-        return series.without_association(-1, in_order=False) if series else None
+            digest = hashlib.sha256(encoded).hexdigest()
+            series = series.with_instance(identity.sop_instance_uid, digest, _NOBODY, self._clock())
+        return series.without_association(_NOBODY, in_order=False) if series else None
 
 
 def read_jobs(layout: StorageLayout) -> tuple[SeriesJob, ...]:
@@ -239,6 +251,10 @@ def read_jobs(layout: StorageLayout) -> tuple[SeriesJob, ...]:
     records = [folder / "job.json" for folder in layout.jobs.iterdir() if (folder / "input").is_dir()]
     records.sort(key=lambda record: record.stat().st_mtime)
     return tuple(SeriesJob.from_mapping(json.loads(record.read_text("ascii"))) for record in records)
+
+
+def _is_own_overlay(identity: InstanceIdentity) -> bool:
+    return identity.manufacturer == OWN_MANUFACTURER and identity.sop_class_uid in _CAPTURES
 
 
 def _encoded_data_set(file: Path) -> bytes:

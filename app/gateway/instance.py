@@ -90,7 +90,8 @@ def read_identity(data_set: bytes, transfer_syntax: UID) -> InstanceIdentity:
         header = _read_header(data_set, transfer_syntax)
         values = {name: str(header.get(name) or "").strip() for name in _TAGS_READ}
     except Exception as fault:  # whatever a malformed data set makes a decoder raise
-        raise DataSetUnreadable(f"the data set cannot be decoded ({type(fault).__name__}); look at it at the sender") from fault
+        reason = f"the data set cannot be decoded ({type(fault).__name__}); look at it at the sender"
+        raise DataSetUnreadable(reason) from fault
     missing = [name for name in _TAGS_READ if name.endswith("UID") and not values[name]]
     if missing:
         raise DataSetUnreadable(f"the data set has no {', '.join(missing)}; the sender has to add it")

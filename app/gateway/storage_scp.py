@@ -1,13 +1,13 @@
 """The Storage SCP: one handler decides on each instance; its answer is a row of a table."""
 
-import itertools
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
-from pynetdicom import ALL_TRANSFER_SYNTAXES, AE, AllStoragePresentationContexts, _config, evt
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
@@ -20,7 +20,6 @@ from app.gateway.instance import (
     InboxFull,
     InboxRefusal,
     UnsafeUID,
-    checked_uid,
 )
 from app.logs import get_logger
 
@@ -82,8 +81,9 @@ def start_storage_scp(inbox: Inbox, *, ae_title: str, host: str, port: int) -> S
     entity.network_timeout = IDLE_TIMEOUT_S
     entity.add_supported_context(Verification)
     for context in AllStoragePresentationContexts:
-        entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
-    server = entity.start_server((host, port), block=False, evt_handlers=_Reception(inbox).handlers())
+        entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+    handlers = _Reception(inbox).handlers()
+    server = cast(ThreadedAssociationServer, entity.start_server((host, port), block=False, evt_handlers=handlers))
     bound_host, bound_port = server.server_address[:2]
     return StorageScp((str(bound_host), int(bound_port)), server)
 
@@ -93,7 +93,6 @@ class _Reception:
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
-        self._numbers = itertools.count()
 
     def handlers(self) -> list[Any]:
         return [
@@ -104,43 +103,38 @@ class _Reception:
             (evt.EVT_CONN_CLOSE, self._ended, [False]),
         ]
 
-    def _opened(self, event: Event) -> None:
-        event.assoc.spondyl_number = next(self._numbers)
+    @staticmethod
+    def _opened(event: Event) -> None:
         transport = event.assoc.dul.socket
         if transport is not None and transport.socket is not None:
             # Else the answer to an instance waits for the acknowledgement of the last one: some 40 ms each.
             transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _store(self, event: Event) -> int:
-        request = event.request
-        sop_instance_uid = str(request.AffectedSOPInstanceUID)
         try:
-            checked_uid(sop_instance_uid, "Affected SOP Instance UID")
-            kept = self._inbox.accept(_received(event), _number(event))
+            received = _received(event)
+            kept = self._inbox.accept(received, id(event.assoc))
         except InboxRefusal as refusal:
             status = STATUS_FOR[type(refusal)]
             log.warning("instance_refused", status=f"0x{status:04X}", reason=str(refusal))
             return status
-        log.debug("instance_kept" if kept else "instance_ignored", sop_instance_uid=sop_instance_uid)
+        log.debug("instance_kept" if kept else "instance_ignored", sop_instance_uid=received.sop_instance_uid)
         return SUCCESS
 
-    def _ended(self, event: Event, in_order: bool) -> None:  # noqa: FBT001  pynetdicom passes it by position
-        self._inbox.association_ended(_number(event), in_order=in_order)
+    def _ended(self, event: Event, in_order: bool) -> None:
+        self._inbox.association_ended(id(event.assoc), in_order=in_order)
 
 
 def _received(event: Event) -> ReceivedInstance:
+    request = cast(C_STORE, event.request)
     meta = event.file_meta
     sender = event.assoc.requestor.ae_title
     meta.SourceApplicationEntityTitle = sender
     return ReceivedInstance(
-        sop_class_uid=str(event.request.AffectedSOPClassUID),
-        sop_instance_uid=str(event.request.AffectedSOPInstanceUID),
+        sop_class_uid=str(request.AffectedSOPClassUID),
+        sop_instance_uid=str(request.AffectedSOPInstanceUID),
         transfer_syntax=event.context.transfer_syntax,
         calling_ae_title=sender,
         meta=_PREAMBLE + encode_file_meta(meta),
         data_set=event.encoded_dataset(include_meta=False),
     )
-
-
-def _number(event: Event) -> int:
-    return int(getattr(event.assoc, "spondyl_number", -1))

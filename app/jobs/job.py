@@ -36,9 +36,7 @@ STATE_SENTENCES: Mapping[JobState, str] = {
     JobState.CANCELLED: "An administrator stopped the job.",
 }
 
-FINAL_STATES = frozenset(
-    {JobState.DELIVERED, JobState.SKIPPED, JobState.REFUSED, JobState.FAILED, JobState.CANCELLED}
-)
+FINAL_STATES = frozenset({JobState.DELIVERED, JobState.SKIPPED, JobState.REFUSED, JobState.FAILED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True)

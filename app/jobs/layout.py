@@ -1,12 +1,12 @@
 """Where a node keeps what: the one place that knows the folders under `storage`.
 
-    storage/
-      inbox/arriving/<Series Instance UID>/input/<SOP Instance UID>.dcm
-      inbox/partial/                                files that are being written
-      jobs/<job id>/job.json                        the job, written before the folder gets this name
-      jobs/<job id>/input/  output/<profile>/
-      heartbeats/<process>                          touched while a process is alive
-      queue.sqlite                                  the durable queue
+storage/
+  inbox/arriving/<Series Instance UID>/input/<SOP Instance UID>.dcm
+  inbox/partial/                                files that are being written
+  jobs/<job id>/job.json                        the job, written before the folder gets this name
+  jobs/<job id>/input/  output/<profile>/
+  heartbeats/<process>                          touched while a process is alive
+  queue.sqlite                                  the durable queue
 """
 
 import os

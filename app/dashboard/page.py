@@ -1,0 +1,63 @@
+"""The web page of a node: jobs and processes, never a patient."""
+
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.templating import Jinja2Templates
+
+from app.dashboard.metrics import metrics_text, missing_processes
+from app.jobs.layout import StorageLayout
+from app.jobs.queue import JobQueue, JobStatus, QueueUnavailable
+from app.settings import Settings
+
+SHOWN_JOBS = 50
+COUNTED_JOBS = 100_000
+
+_TEMPLATES = Jinja2Templates(directory=Path(__file__).parent / "templates")
+
+
+def build_page(settings: Settings) -> FastAPI:
+    """Return the web application of a node.
+
+    Args:
+        settings: of the node.
+    """
+    layout = StorageLayout(settings.storage.resolve())
+    queue = JobQueue(layout.queue_url)
+    page = FastAPI(title="Spondyl", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @page.get("/healthz")
+    def healthz() -> PlainTextResponse:
+        return PlainTextResponse("alive\n")
+
+    @page.get("/readyz")
+    def readyz() -> PlainTextResponse:
+        missing = missing_processes(layout)
+        if missing:
+            return PlainTextResponse(f"no sign of life from: {', '.join(missing)}\n", status_code=503)
+        return PlainTextResponse("ready\n")
+
+    @page.get("/metrics")
+    def metrics() -> Response:
+        content = metrics_text(layout, _jobs(queue, COUNTED_JOBS))
+        return Response(content, media_type="text/plain; version=0.0.4")
+
+    @page.get("/", response_class=HTMLResponse)
+    def jobs(request: Request) -> HTMLResponse:
+        context = {
+            "node": settings.node,
+            "destinations": settings.destinations,
+            "jobs": _jobs(queue, SHOWN_JOBS),
+            "missing": missing_processes(layout),
+        }
+        return _TEMPLATES.TemplateResponse(request, "jobs.html", context)
+
+    return page
+
+
+def _jobs(queue: JobQueue, limit: int) -> tuple[JobStatus, ...]:
+    try:
+        return queue.recent(limit=limit)
+    except QueueUnavailable:  # before the first worker has made the queue there is no job
+        return ()

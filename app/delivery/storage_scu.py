@@ -1,0 +1,213 @@
+"""The Storage SCU: sends files by C-STORE and says for each instance what became of it.
+
+An instance that the receiver has no presentation context for is refused by name; the others are stored.
+"""
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
+
+from app.delivery.destinations import Fate, fate_of_status
+
+MAXIMUM_CONTEXTS = 128  # PS3.8 section 9.3.2.2: identifiers are the odd numbers from 1 to 255
+CONNECTION_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 60.0
+_UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An Application Entity to talk to."""
+
+    ae_title: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class InstanceToSend:
+    """A file and what has to be negotiated for it."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax: UID
+
+
+@dataclass(frozen=True)
+class InstanceOutcome:
+    """What became of one instance."""
+
+    sop_instance_uid: str
+    fate: Fate
+    sentence: str
+
+
+def read_instances(paths: Sequence[Path]) -> tuple[InstanceToSend, ...]:
+    """Read what has to be negotiated for each file; files that are no DICOM instance are left out."""
+    return tuple(instance for path in paths if (instance := _read_instance(path)) is not None)
+
+
+def store(
+    instances: Sequence[InstanceToSend],
+    peer: Peer,
+    *,
+    calling_ae_title: str,
+    on_outcome: Callable[[InstanceOutcome], None] = lambda _outcome: None,
+) -> tuple[InstanceOutcome, ...]:
+    """Send instances by C-STORE.
+
+    Args:
+        instances: what to send, from `read_instances`.
+        peer: the receiver.
+        calling_ae_title: the title of this node.
+        on_outcome: told of each instance as soon as its fate is known.
+
+    Returns:
+        An outcome per instance, in order of `instances`.
+    """
+    outcomes: list[InstanceOutcome] = []
+    for batch in _batches(instances):
+        for outcome in _store_batch(batch, peer, calling_ae_title):
+            outcomes.append(outcome)
+            on_outcome(outcome)
+    by_uid = {outcome.sop_instance_uid: outcome for outcome in outcomes}
+    return tuple(by_uid[instance.sop_instance_uid] for instance in instances)
+
+
+def echo(peer: Peer, *, calling_ae_title: str) -> str | None:
+    """Ask a peer by C-ECHO whether it is there; return None where it is, else a sentence."""
+    entity = _entity(calling_ae_title)
+    entity.add_requested_context(Verification)
+    association = _associate(entity, peer)
+    if not association.is_established:
+        return _why_not(association, peer)
+    try:
+        status = association.send_c_echo()
+        return None if status and status.Status == 0 else f"{peer.ae_title} did not answer the C-ECHO"
+    finally:
+        association.release()
+
+
+def _read_instance(path: Path) -> InstanceToSend | None:
+    try:
+        header = dcmread(path, stop_before_pixels=True, specific_tags=list(_UIDS))
+        return InstanceToSend(
+            path=path,
+            sop_class_uid=str(header.SOPClassUID),
+            sop_instance_uid=str(header.SOPInstanceUID),
+            transfer_syntax=header.file_meta.TransferSyntaxUID,
+        )
+    except (InvalidDicomError, AttributeError):
+        return None
+
+
+def _batches(instances: Sequence[InstanceToSend]) -> Iterator[list[InstanceToSend]]:
+    """Cut the instances where an association would need more contexts than there are."""
+    batch: list[InstanceToSend] = []
+    contexts: set[tuple[str, UID]] = set()
+    for instance in instances:
+        needed = contexts | {(instance.sop_class_uid, instance.transfer_syntax)}
+        # each pair may ask for an uncompressed context of its SOP class too
+        if len(needed) + len({sop_class for sop_class, _ in needed}) > MAXIMUM_CONTEXTS:
+            yield batch
+            batch, needed = [], {(instance.sop_class_uid, instance.transfer_syntax)}
+        batch.append(instance)
+        contexts = needed
+    if batch:
+        yield batch
+
+
+def _contexts(instances: Sequence[InstanceToSend]) -> list[PresentationContext]:
+    """Propose each encoding in a context of its own, and the uncompressed ones for every SOP class."""
+    pairs = {(i.sop_class_uid, i.transfer_syntax): None for i in instances if i.transfer_syntax not in _UNCOMPRESSED}
+    classes = dict.fromkeys(i.sop_class_uid for i in instances)
+    return [build_context(sop_class, syntax) for sop_class, syntax in pairs] + [
+        build_context(sop_class, list(_UNCOMPRESSED)) for sop_class in classes
+    ]
+
+
+def _store_batch(instances: Sequence[InstanceToSend], peer: Peer, calling_ae_title: str) -> Iterator[InstanceOutcome]:
+    entity = _entity(calling_ae_title)
+    entity.requested_contexts = _contexts(instances)
+    association = _associate(entity, peer)
+    if not association.is_established:
+        sentence = _why_not(association, peer)
+        yield from (InstanceOutcome(i.sop_instance_uid, Fate.POSTPONED, sentence) for i in instances)
+        return
+    try:
+        for message_id, instance in enumerate(instances, start=1):
+            yield _store_one(association, instance, peer, message_id % 0xFFFF)
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def _store_one(association: Association, instance: InstanceToSend, peer: Peer, message_id: int) -> InstanceOutcome:
+    uid = instance.sop_instance_uid
+    accepted = {
+        context.transfer_syntax[0]
+        for context in association.accepted_contexts
+        if context.abstract_syntax == instance.sop_class_uid
+    }
+    if not association.is_established:
+        return InstanceOutcome(uid, Fate.POSTPONED, f"{peer.ae_title} ended the association")
+    if not accepted:
+        name = UID(instance.sop_class_uid).name
+        return InstanceOutcome(uid, Fate.REFUSED, f"{peer.ae_title} accepts no presentation context for {name}")
+    try:
+        answer = association.send_c_store(_encoded_for(instance, accepted), msg_id=message_id)
+    except (ValueError, AttributeError, NotImplementedError, RuntimeError) as fault:
+        reason = f"cannot be encoded in a transfer syntax that {peer.ae_title} accepts ({type(fault).__name__})"
+        return InstanceOutcome(uid, Fate.REFUSED, reason)
+    if "Status" not in answer:
+        return InstanceOutcome(uid, Fate.POSTPONED, f"{peer.ae_title} did not answer within {ANSWER_TIMEOUT_S:.0f} s")
+    fate, sentence = fate_of_status(answer.Status)
+    return InstanceOutcome(uid, fate, f"{peer.ae_title}: {sentence}")
+
+
+def _encoded_for(instance: InstanceToSend, accepted: set[UID]) -> Dataset:
+    data_set = dcmread(instance.path)
+    if instance.transfer_syntax.is_compressed and instance.transfer_syntax not in accepted:
+        # The same pixels in another encoding are the same instance, so it keeps its UID.
+        data_set.decompress(generate_instance_uid=False)
+    return data_set
+
+
+def _entity(calling_ae_title: str) -> AE:
+    entity = AE(ae_title=calling_ae_title)
+    entity.connection_timeout = CONNECTION_TIMEOUT_S
+    entity.acse_timeout = ANSWER_TIMEOUT_S
+    entity.dimse_timeout = ANSWER_TIMEOUT_S
+    entity.network_timeout = ANSWER_TIMEOUT_S
+    entity.maximum_pdu_size = 0
+    return entity
+
+
+def _associate(entity: AE, peer: Peer) -> Association:
+    handlers = [(evt.EVT_CONN_OPEN, _send_at_once)]
+    return entity.associate(peer.host, peer.port, ae_title=peer.ae_title, evt_handlers=handlers)  # type: ignore[arg-type]
+
+
+def _send_at_once(event: Event) -> None:
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _why_not(association: Association, peer: Peer) -> str:
+    where = f"{peer.ae_title} at {peer.host}:{peer.port}"
+    if association.is_rejected:
+        return f"{where} rejected the association: is this node's AE title known there?"
+    return f"{where} cannot be reached: is it running, and is the port right?"

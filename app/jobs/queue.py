@@ -1,0 +1,272 @@
+"""The durable queue: where gateway, worker, dashboard and administrator meet.
+
+A job is one or two workflows of DBOS under names derived from the job id: `process_series` (one at a
+time per worker) and, once there are results, `deliver_results` (many at a time, so that a destination
+that is down holds up nobody else). DBOS takes the same workflow id once only.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dbos import DBOSClient, EnqueueOptions, WorkflowSerializationFormat, WorkflowStatus
+from sqlalchemy.exc import OperationalError
+
+from app.jobs.job import FINAL_STATES, STATE_SENTENCES, JobOutcome, JobState, SeriesJob
+from models.errors import SpondylError
+
+PROCESSING_QUEUE = "processing"
+PROCESSING_WORKFLOW = "process_series"
+DELIVERY_QUEUE = "delivery"
+DELIVERY_WORKFLOW = "deliver_results"
+DELIVERY_SUFFIX = "-delivery"
+
+# Workers of another version leave a workflow alone: raise this when the steps of a workflow change.
+WORKFLOW_VERSION = "1"
+
+# JSON, not pickle: whoever may write the database must not be able to run code here.
+PORTABLE = WorkflowSerializationFormat.PORTABLE
+
+Answer = TypeVar("Answer")
+
+
+class QueueUnavailable(SpondylError):
+    """The queue's database is not there yet or cannot be read: start the node once with `spondyl serve`."""
+
+
+class UnknownJob(SpondylError):
+    """No job has this id: `spondyl jobs list` shows those there are."""
+
+
+class JobNotReady(SpondylError):
+    """The job is in a state in which this cannot be done."""
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """A job and where it stands.
+
+    sentence: what happened or happens, in words.
+    created_at, updated_at: in UTC.
+    """
+
+    job: SeriesJob
+    state: JobState
+    sentence: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class JobStep:
+    """One step of a job: its name, when it began and ended (UTC), and its fault if it had one."""
+
+    name: str
+    started_at: datetime | None
+    completed_at: datetime | None
+    fault: str | None
+
+
+def enqueue_options(job: SeriesJob, *, delivery: bool) -> EnqueueOptions:
+    """Return DBOS's options for one of the two workflows of a job."""
+    return {
+        "queue_name": DELIVERY_QUEUE if delivery else PROCESSING_QUEUE,
+        "workflow_name": DELIVERY_WORKFLOW if delivery else PROCESSING_WORKFLOW,
+        "workflow_id": delivery_id(job.job_id) if delivery else job.job_id,
+        "app_version": WORKFLOW_VERSION,
+        "serialization_type": PORTABLE,
+    }
+
+
+def delivery_id(job_id: str) -> str:
+    """Return the workflow id of a job's delivery."""
+    return f"{job_id}{DELIVERY_SUFFIX}"
+
+
+class JobQueue:
+    """The queue as everybody but the worker sees it.
+
+    Args:
+        url: SQLAlchemy URL of the database, see `StorageLayout.queue_url`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client: DBOSClient | None = None
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._client is not None:
+            self._client.destroy()
+            self._client = None
+
+    def submit(self, job: SeriesJob) -> None:
+        """Enqueue a job; a job that is there already stays as it is.
+
+        Raises:
+            QueueUnavailable: the database is not there yet.
+        """
+        self._ask(lambda client: client.enqueue(enqueue_options(job, delivery=False), asdict(job)))
+
+    def recent(self, *, limit: int = 100) -> tuple[JobStatus, ...]:
+        """Return the youngest jobs, youngest first.
+
+        Raises:
+            QueueUnavailable: the database is not there yet.
+        """
+        processing = self._ask(
+            lambda client: client.list_workflows(name=PROCESSING_WORKFLOW, limit=limit, sort_desc=True)
+        )
+        return self._statuses(processing)
+
+    def get(self, job_id: str) -> JobStatus:
+        """Return one job by its id or the unambiguous beginning of it.
+
+        Raises:
+            QueueUnavailable: the database is not there yet.
+            UnknownJob: no job, or more than one, begins so.
+        """
+        found = self._ask(
+            lambda client: client.list_workflows(name=PROCESSING_WORKFLOW, workflow_id_prefix=job_id, limit=2)
+        )
+        if len(found) != 1 or not job_id:
+            reason = "more than one job begins with" if found else "no job begins with"
+            raise UnknownJob(f"{reason} {job_id!r}; `spondyl jobs list` shows those there are")
+        return self._statuses(found)[0]
+
+    def steps(self, job_id: str) -> tuple[JobStep, ...]:
+        """Return what has been done for a job, in order."""
+        records = self._ask(
+            lambda client: [*client.list_workflow_steps(job_id), *client.list_workflow_steps(delivery_id(job_id))]
+        )
+        return tuple(_step(record) for record in records if not str(record["function_name"]).startswith("DBOS."))
+
+    def retry(self, job_id: str) -> JobStatus:
+        """Put a job back into the queue at the phase in which it ended, and return its new status.
+
+        Raises:
+            QueueUnavailable: the database is not there yet.
+            UnknownJob: there is no such job.
+            JobNotReady: the job has not ended.
+        """
+        status = self.get(job_id)
+        if status.state not in FINAL_STATES:
+            raise JobNotReady(f"job {status.job.job_id} is {status.state}; it can be retried once it has ended")
+        full_id = status.job.job_id
+        delivering = self._ask(lambda client: client.list_workflows(workflow_ids=[delivery_id(full_id)]))
+        workflow_id, queue_name = (delivery_id(full_id), DELIVERY_QUEUE) if delivering else (full_id, PROCESSING_QUEUE)
+        self._ask(
+            lambda client: client.rewind_workflow(
+                workflow_id, application_version=WORKFLOW_VERSION, queue_name=queue_name
+            )
+        )
+        return self.get(full_id)
+
+    def retry_if_failed(self, job_id: str) -> bool:
+        """Put a job back into the queue if it has failed, and say whether that was so.
+
+        Raises:
+            QueueUnavailable: the database is not there yet.
+            UnknownJob: there is no such job.
+        """
+        failed = self.get(job_id).state is JobState.FAILED
+        if failed:
+            self.retry(job_id)
+        return failed
+
+    def cancel(self, job_id: str) -> JobStatus:
+        """Stop a job before its next step, and return its new status.
+
+        Raises:
+            QueueUnavailable: the database is not there yet.
+            UnknownJob: there is no such job.
+            JobNotReady: the job has ended.
+        """
+        status = self.get(job_id)
+        if status.state in FINAL_STATES:
+            raise JobNotReady(f"job {status.job.job_id} is {status.state}; there is nothing left to stop")
+        full_id = status.job.job_id
+        self._ask(lambda client: client.cancel_workflows([full_id, delivery_id(full_id)]))
+        return self.get(full_id)
+
+    def _statuses(self, processing: Sequence[WorkflowStatus]) -> tuple[JobStatus, ...]:
+        ids = [delivery_id(record.workflow_id) for record in processing]
+        delivering = {
+            record.workflow_id: record
+            for record in (self._ask(lambda client: client.list_workflows(workflow_ids=ids)) if ids else ())
+        }
+        return tuple(_status(record, delivering.get(delivery_id(record.workflow_id))) for record in processing)
+
+    def _ask(self, question: Callable[[DBOSClient], Answer]) -> Answer:
+        try:
+            if self._client is None:
+                self._client = self._connect()
+            return question(self._client)
+        except OperationalError as fault:
+            raise QueueUnavailable(f"the queue {self._url} cannot be read; is the node running?") from fault
+
+    def _connect(self) -> DBOSClient:
+        file = self._url.removeprefix("sqlite:///")
+        if file != self._url and not Path(file).is_file():
+            # SQLite would create an empty one and so hide that no worker has been here yet.
+            raise QueueUnavailable(f"there is no queue at {file} yet; start the node with `spondyl serve`")
+        return DBOSClient(system_database_url=self._url, retry_connection_errors=False)
+
+
+_WAITING = frozenset({"ENQUEUED", "DELAYED"})
+
+
+def _status(processing: WorkflowStatus, delivering: WorkflowStatus | None) -> JobStatus:
+    latest = delivering or processing
+    outcome = _outcome(processing, delivering)
+    arguments = (processing.input or {"args": ()})["args"]
+    return JobStatus(
+        job=SeriesJob.from_mapping(arguments[0]),
+        state=outcome.state,
+        sentence=outcome.sentence,
+        created_at=_moment(processing.created_at) or datetime.fromtimestamp(0, UTC),
+        updated_at=_moment(latest.updated_at) or datetime.fromtimestamp(0, UTC),
+    )
+
+
+def _outcome(processing: WorkflowStatus, delivering: WorkflowStatus | None) -> JobOutcome:
+    record = delivering or processing
+    match record.status:
+        case "SUCCESS":
+            output = record.output or {}
+            state = JobState(output.get("state", JobState.FAILED))
+            return JobOutcome(state, str(output.get("sentence", STATE_SENTENCES[state])))
+        case "CANCELLED":
+            return _plain(JobState.CANCELLED)
+        case "ERROR":
+            return JobOutcome(JobState.FAILED, f"The workflow broke: {type(record.error).__name__}; see the log.")
+        case "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
+            return JobOutcome(
+                JobState.FAILED, "The worker died each time it processed this series; retry with more memory."
+            )
+        case _ if delivering is not None:
+            return _plain(JobState.DELIVERING)
+        case waiting if waiting in _WAITING:
+            return _plain(JobState.QUEUED)
+        case _:
+            return _plain(JobState.PROCESSING)
+
+
+def _plain(state: JobState) -> JobOutcome:
+    return JobOutcome(state, STATE_SENTENCES[state])
+
+
+def _step(record: Any) -> JobStep:
+    fault = record["error"]
+    return JobStep(
+        name=str(record["function_name"]),
+        started_at=_moment(record["started_at_epoch_ms"]),
+        completed_at=_moment(record["completed_at_epoch_ms"]),
+        fault=type(fault).__name__ if fault is not None else None,
+    )
+
+
+def _moment(epoch_ms: int | None) -> datetime | None:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC) if epoch_ms is not None else None
