@@ -30,7 +30,11 @@ FAULTS = (
     ("sockets", "operators.planted_socket", "requests"),
     ("sockets", "models.planted_socket", "http"),
     ("gateway", "app.gateway.planted_torch", "models.planted_weights"),
-    ("rooms", "app.dashboard.planted_gateway", "app.gateway"),
+    ("processes", "app.dashboard.planted_gateway", "app.gateway"),
+    ("meeting", "app.dashboard.planted_worker", "app.jobs.worker"),
+    ("meeting", "app.gateway.planted_delivery", "app.delivery.storage_scu"),
+    ("worker", "app.jobs.planted_gateway", "app.gateway.inbox"),
+    ("worker", "app.delivery.planted_dashboard", "app.dashboard.page"),
 )
 
 
