@@ -71,7 +71,7 @@ class RadiographPhantom:
     findings: tuple[str, ...]
 
 
-def _draw_field(rng: np.random.Generator, spine: Spine, long_side: int) -> Field:
+def draw_field(rng: np.random.Generator, spine: Spine, long_side: int) -> Field:
     """Where the detector is: usually the whole region, at times a narrower or shifted field."""
     cervical = spine.region == "cervical"
     height = spine.stature * (rng.uniform(150, 300) if cervical else rng.uniform(285, 470))
@@ -98,7 +98,7 @@ def draw_scene(rng: np.random.Generator, region: BodyRegion, long_side: int) -> 
         long_side: rows or columns, whichever is more.
     """
     spine = draw_spine(rng, region)
-    layers = Layers(_draw_field(rng, spine, long_side))
+    layers = Layers(draw_field(rng, spine, long_side))
     draw_vertebrae(layers, spine, rng)
     if region == "cervical":
         draw_head_and_neck(layers, spine, rng)

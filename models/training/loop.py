@@ -4,6 +4,7 @@ A run is given a number of steps and may be given a time limit; the learning rat
 """
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ def _rate(progress: float, peak: float) -> float:
     warm = 0.03
     if progress < warm:
         return peak * (0.05 + 0.95 * progress / warm)
-    return peak * (0.005 + 0.995 * 0.5 * (1 + np.cos(np.pi * min(1.0, (progress - warm) / (1 - warm)))))
+    return peak * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warm) / (1 - warm)))))
 
 
 def _update_averages(trainee: Trainee, decay: float) -> None:

@@ -1,0 +1,110 @@
+"""Laws of the training: resuming changes nothing, labels follow the image through every warp, the loss goes down."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.phantom.anatomy import LEVEL_VALUE
+from models.training.loop import Plan, Trainee, train
+from models.training.scenes import HELD_BACK, SceneStore, exposed
+from models.training.spinefm_detector import draw_example
+from models.training.spinefm_patches import SEGMENTER_SIZE, segmenter_example
+from models.training.spinefm_points import draw_quadruples, train_point_predictor
+from models.training.warp import warp
+
+
+def _trainee(folder: Path) -> Trainee:
+    torch.manual_seed(0)
+    return Trainee("line", {"line": nn.Linear(3, 1)}, folder)
+
+
+def _step(trainee: Trainee):  # type: ignore[no-untyped-def]
+    def step(rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        x = torch.tensor(rng.standard_normal((16, 3)), dtype=torch.float32)
+        return ((trainee.networks["line"](x) - x.sum(1, keepdim=True)) ** 2).mean(), {}
+
+    return step
+
+
+def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+    """A run that is stopped and called again gives bit for bit the weights of one that was not."""
+    plan = Plan(40, save_every=10)
+    whole, broken = _trainee(tmp_path / "whole"), _trainee(tmp_path / "broken")
+
+    def fall_over(line: str) -> None:
+        if "step=20" in line:
+            raise KeyboardInterrupt
+
+    train(whole, _step(whole), plan, report=lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, _step(broken), plan, report=fall_over)
+    again = _trainee(tmp_path / "broken")
+    log = train(again, _step(again), plan, report=lambda _: None)
+
+    torch.testing.assert_close(again.averages["line"]["weight"], whole.averages["line"]["weight"], rtol=0, atol=0)
+    assert [entry["step"] for entry in log] == [10, 20, 30, 40]
+    assert log[-1]["loss"] < log[0]["loss"]
+
+
+def test_held_back_seeds_cannot_be_trained_on(tmp_path: Path) -> None:
+    """A store that would reach the seeds of docs/accuracy.md is refused."""
+    with pytest.raises(ValueError, match="held-back"):
+        SceneStore(tmp_path, HELD_BACK)
+
+
+def test_a_warp_without_turn_or_scale_is_a_cut() -> None:
+    """An even edge around a point between pixels takes just those pixels; mirrored, the same from right to left."""
+    array = np.arange(100, dtype=np.float32).reshape(10, 10)
+
+    patch = warp(array, (4.5, 3.5), 4, 4)
+    mirrored = warp(array, (4.5, 3.5), 4, 4, mirror=True)
+
+    np.testing.assert_allclose(patch, array[2:6, 3:7], atol=1e-4)
+    np.testing.assert_allclose(mirrored, array[2:6, 3:7][:, ::-1], atol=1e-4)
+
+
+def test_labels_stay_on_the_bone_through_turning_and_mirroring(tmp_path: Path) -> None:
+    """A patch made of the label itself equals the mask drawn for it."""
+    scene = SceneStore(tmp_path, 4)[1]
+    picture = (scene.labelmap == LEVEL_VALUE["C5"]).astype(np.float32)
+
+    patch, mask = segmenter_example(scene, picture, "C5", np.random.default_rng(3))
+
+    np.testing.assert_allclose(patch, mask, atol=1e-6)
+    assert mask[SEGMENTER_SIZE // 2 - 4 : SEGMENTER_SIZE // 2 + 4].sum() > 0
+
+
+def test_a_detector_example_is_as_large_as_asked_and_holds_a_spine(tmp_path: Path) -> None:
+    """Image, classes and core share their grid; cores lie inside bodies."""
+    store = SceneStore(tmp_path, 2)
+
+    image, classes, core = draw_example(store, np.random.default_rng(1), 96)
+
+    assert image.shape == classes.shape == core.shape == (96, 96)
+    assert ((core > 0) & (classes == 0)).sum() <= 0.02 * (core > 0).sum()
+
+
+def test_every_visit_exposes_a_scene_anew(tmp_path: Path) -> None:
+    """Two draws of chance give two pictures of one scene; the same draw gives the same."""
+    planes = SceneStore(tmp_path, 2)[0].planes
+
+    first, again, other = (exposed(planes, np.random.default_rng(k), long_side=64) for k in (1, 1, 2))
+
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_the_point_predictor_learns_to_go_on_along_the_spine() -> None:
+    """After a short training it lands within half a level's height more often than the nearest point itself."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 50), nn.ReLU(), nn.Linear(50, 2))
+
+    error = train_point_predictor(network, seed=5, spines=150, steps=2000, report=lambda _: None)
+
+    assert error < 0.5
+    given, following = draw_quadruples(np.random.default_rng(1), 4)
+    assert given.shape[1:] == (6,)
+    assert following.shape[1:] == (2,)
