@@ -51,8 +51,8 @@ class PosteriorStyle:
             width=rng.uniform(0.45, 0.8),
             lean=rng.uniform(0.3, 1.2),
             droop=rng.uniform(0.05, 0.6),
-            spinous_length=rng.uniform(0.7, 1.3),
-            spinous_height=rng.uniform(0.8, 1.5),
+            spinous_length=rng.uniform(0.7, 1.35),
+            spinous_height=rng.uniform(0.7, 1.9),
             asymmetry=rng.uniform(0, 0.12),
             density=rng.uniform(0.5, 1.3),
             cortex=rng.uniform(0.4, 1.4),
@@ -216,14 +216,14 @@ def _cervical_arch(vertebra: Vertebra, style: PosteriorStyle, rng: np.random.Gen
     yield 0.85 * w, 4.0, ellipse((rng.uniform(-0.05, 0.3) * d, rng.uniform(-0.15, 0.2) * h), 0.24 * d, 0.3 * h, rng.uniform(0, 3)), 0.7
     lamina = [(u1 - 0.1 * d, -0.25 * s + k), (u1 + 0.22 * d, -0.1 * s + k), (u1 + 0.3 * d, 0.45 * s + k), (u1, 0.4 * s + k)]
     yield 0.3 * w, 4.0, _plate(lamina, rng, jitter), 1.1
-    long = {"C2": 1.25, "C3": 0.85, "C4": 0.85, "C5": 0.95, "C6": 1.3, "C7": 1.8}[vertebra.level]
-    yield 0, 8.0, _spinous(long * d * style.spinous_length, u1, 0.1 * s + 0.5 * k, d, style, rng), 0.8
+    long = {"C2": 1.5, "C3": 1.05, "C4": 1.05, "C5": 1.15, "C6": 1.4, "C7": 1.9}[vertebra.level]
+    yield 0, 8.0, _spinous(long * d * style.spinous_length, u1, 0.1 * s + 0.5 * k, d * (1.4 if vertebra.level == "C2" else 1.0), style, rng), 0.8
 
 
 def _spinous(length: float, u: float, v: float, d: float, style: PosteriorStyle, rng: np.random.Generator) -> Outline:
     reach = np.array([0, 0.35, 0.7, 1.0]) * length * np.exp(rng.normal(0, 0.12))
     angle = style.droop + rng.normal(0, 0.09)
-    half = 0.2 * d * style.spinous_height * np.array([1.1, 0.75, 0.85, 0.6]) * np.exp(rng.normal(0, 0.12, 4))
+    half = 0.21 * d * style.spinous_height * np.array([1.1, 0.9, 0.95, 0.75]) * np.exp(rng.normal(0, 0.12, 4))
     cu, cv = u + reach * np.cos(angle), v + reach * np.sin(angle)
     return chaikin(np.concatenate([np.stack([cu, cv - half], 1), np.stack([cu, cv + half], 1)[::-1]]), 2)
 

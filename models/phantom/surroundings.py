@@ -86,6 +86,7 @@ def draw_head_and_neck(layers: Layers, spine: Spine, rng: Rng) -> None:
     _skull(layers, top, size, rng)
     if rng.random() < 0.93:
         _jaw(layers, axis.centre[1:], size, rng)
+    layers.planes["bones"] *= 1 + rng.uniform(0, 0.22) * noise(rng, layers.field.shape, rng.uniform(5, 12))
     larynx = _local(spine["C4"], (-rng.uniform(1.2, 2.0) * d, rng.uniform(-1.0, 0.8) * d))[0]
     layers.stroke("bones", np.array([larynx, larynx + np.array([-rng.uniform(0.6, 1.7), rng.uniform(-0.2, 0.4)]) * size]), rng.uniform(0.05, 0.2) * size, rng.uniform(2, 10))
     for _ in range(rng.integers(0, 5)):
@@ -257,7 +258,7 @@ def _neck(spine: Spine, uu: NDArray[np.float64], vv: NDArray[np.float64], line: 
         tip = c7 + np.array([rng.uniform(-0.5, 5), rng.uniform(-2.0, 2.4)]) * size
         slopes = rng.uniform(0.2, 1.2), rng.uniform(-0.1, 0.7)
         border = tip[1] + np.where(uu < tip[0], (tip[0] - uu) * slopes[0], (uu - tip[0]) * slopes[1]) + 0.15 * size * noise(rng, uu.shape, 20)
-        shadow += rng.uniform(20, 90) * (1 - np.exp(-np.maximum(vv - border, 0) / (size * rng.uniform(0.1, 2.5))))
+        shadow += rng.uniform(20, 150) * (1 - np.exp(-np.maximum(vv - border, 0) / (size * rng.uniform(0.1, 2.5))))
     return {"soft": soft, "shadow": shadow, "air": 30 * np.clip(air, 0, 1.5) * np.minimum(soft / 50, 1)}
 
 
