@@ -3,6 +3,7 @@
 `build_medsam` and `SpineFM` are loaded on first use, so that importing the package imports no torch.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,15 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SpineFM", "build_medsam"]
 
+_HOMES = {"SpineFM": "models.spinefm.engine", "build_medsam": "models.spinefm.medsam"}
+
 
 def __getattr__(name: str) -> object:
     """Import the engine or the builder when somebody asks for it (PEP 562)."""
-    if name == "build_medsam":
-        from models.spinefm.medsam import build_medsam
-
-        return build_medsam
-    if name == "SpineFM":
-        from models.spinefm.engine import SpineFM
-
-        return SpineFM
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

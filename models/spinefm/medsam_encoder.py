@@ -78,7 +78,7 @@ class RelativeAttention(nn.Module):
         return mixed.transpose(1, 2).reshape(batch, side, side, -1)
 
     def _position_bias(self, query: Tensor) -> Tensor:
-        """Map queries (batch, heads, tokens, channels) to what relative position adds: (batch, heads, tokens, tokens)."""
+        """Map queries (batch, heads, tokens, channels) to what position adds: (batch, heads, tokens, tokens)."""
         batch, heads, tokens, _ = query.shape
         side = self.side
         grid = query.reshape(batch, heads, side, side, -1)
