@@ -9,6 +9,7 @@ Every fault is reported at once, a line each, so that a file is mended in one ro
 
 import os
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -200,3 +201,25 @@ def _sentences(error: ValidationError, source: Path | None) -> str:
         value = "" if isinstance(fault["input"], dict) else f" (here: {fault['input']!r})"
         lines.append(f"  {where}: {fault['msg'].removeprefix('Value error, ')}{value}")
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class MapFolders:
+    """The folders that a MAP runner mounts; None where its variable is not set."""
+
+    input: Path | None
+    output: Path | None
+    model: Path | None
+
+
+def map_folders() -> MapFolders:
+    """Read HOLOSCAN_INPUT_PATH, HOLOSCAN_OUTPUT_PATH and HOLOSCAN_MODEL_PATH."""
+    named = {key: os.environ.get(f"HOLOSCAN_{key.upper()}_PATH") for key in ("input", "output", "model")}
+    return MapFolders(**{key: Path(value) if value else None for key, value in named.items()})
+
+
+def with_packs_of(settings: Settings, folder: Path | None) -> Settings:
+    """Return settings whose packs are those that a MAP runner mounted, or unchanged where it mounted none."""
+    if folder is None or not any(folder.glob("*/pack.json")):
+        return settings
+    return settings.model_copy(update={"packs": folder})

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from models.contracts import RadiographImage, RadiographResult
 from models.errors import EngineRefusal, SpondylError
+from models.spinefm.morphometry import SpineMorphometry
 from operators.dicom.identity import AlgorithmIdentity, Profile
 from operators.dicom.routing import RoutingDecision
 from operators.dicom.series import SourceSeries
@@ -55,7 +56,7 @@ class SeriesOutcome:
     algorithm: what made the result.
     image: what the engine looked at; result: what it answered. Both None where it was not asked.
     spacing_source: a sentence on where millimetres come from.
-    measurements: Segment Label → name → value, as the report has them.
+    morphometry: what was measured on the result.
     segmentations: profile → Segmentation, for the report that points at it.
     """
 
@@ -68,8 +69,7 @@ class SeriesOutcome:
     image: RadiographImage | None = None
     result: RadiographResult | None = None
     spacing_source: str = ""
-    measurements: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    image_measurements: Mapping[str, object] = field(default_factory=dict)
+    morphometry: SpineMorphometry | None = None
     segmentations: Mapping[Profile, Dataset] = field(default_factory=dict)
     outputs: tuple[WrittenOutput, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -34,18 +34,6 @@ class RoutesError(SpondylError):
     """The routing rules cannot be used; the message names the file, the rule and the fault."""
 
 
-class Accepts(Protocol):
-    """What a pack takes."""
-
-    @property
-    def modalities(self) -> Sequence[str]:
-        """Values of Modality."""
-
-    @property
-    def body_regions(self) -> Sequence[str]:
-        """Parts of the spine."""
-
-
 class RoutablePack(Protocol):
     """What routing needs to know of a model pack."""
 
@@ -58,8 +46,8 @@ class RoutablePack(Protocol):
         """The engine that runs it: `spinefm`, `spineps`."""
 
     @property
-    def accepts(self) -> Accepts:
-        """What it takes."""
+    def accepts(self) -> Mapping[str, Sequence[str]]:
+        """What it takes: `modality`, `body_region` → the values it accepts; a missing key accepts any."""
 
 
 @dataclass(frozen=True)
@@ -173,13 +161,13 @@ def route(
 
 
 def _accepts(pack: RoutablePack, modality: str, region: BodyRegion | None) -> bool:
-    return modality in pack.accepts.modalities and (region is None or region in pack.accepts.body_regions)
+    wanted = {"modality": modality, "body_region": region}
+    return all(value is None or value in pack.accepts.get(key, (value,)) for key, value in wanted.items())
 
 
 def _offer(pack: RoutablePack) -> str:
-    return (
-        f"{pack.name} takes {', '.join(pack.accepts.modalities)} of the {' or '.join(pack.accepts.body_regions)} spine"
-    )
+    modalities, regions = pack.accepts.get("modality", ("any modality",)), pack.accepts.get("body_region", ("whole",))
+    return f"{pack.name} takes {', '.join(modalities)} of the {' or '.join(regions)} spine"
 
 
 def _rule(entry: Mapping[str, Any]) -> Rule:

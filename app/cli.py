@@ -1,0 +1,286 @@
+"""The `spondyl` command: thin verbs, each of which loads its room only when it is called.
+
+Exit codes: 0 done; 2 it cannot be done as asked, with one line on standard error that says what to do;
+`run` also 3 (nothing was routed) and 4 (a routed Series has no result).
+"""
+
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.logs import configure_logging
+from app.settings import Settings, load_settings
+from models.errors import SpondylError
+
+EXIT_UNUSABLE = 2
+
+app = typer.Typer(
+    help="Spondyl segments spine studies beside a PACS. Not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+jobs = typer.Typer(help="Look into the queue of the node.", no_args_is_help=True)
+packs = typer.Typer(help="Model packs.", no_args_is_help=True)
+phantoms = typer.Typer(help="Synthetic studies with known truth.", no_args_is_help=True)
+app.add_typer(jobs, name="jobs")
+app.add_typer(packs, name="models")
+app.add_typer(phantoms, name="phantom")
+
+Folder = Annotated[Path, typer.Argument(exists=True, readable=True, show_default=False)]
+NewFolder = Annotated[Path, typer.Argument(show_default=False)]
+JobId = Annotated[str, typer.Argument(help="The id, or the beginning of it.", show_default=False)]
+Config = Annotated[Path | None, typer.Option("--config", help="Settings file (default: SPONDYL_CONFIG, ./app.yaml).")]
+
+
+class Region(StrEnum):
+    """Parts of the spine that a phantom can show."""
+
+    CERVICAL = "cervical"
+    LUMBAR = "lumbar"
+
+
+class Profile(StrEnum):
+    """How results are encoded."""
+
+    STANDARD = "standard"
+    OHIF = "ohif"
+
+
+def main() -> None:
+    """Run the command; an error of Spondyl is one line on standard error, not a traceback."""
+    try:
+        app()
+    except SpondylError as error:
+        print(f"spondyl: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_UNUSABLE) from error
+
+
+@app.command()
+def run(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUTPUT", show_default=False)],
+    profile: Annotated[Profile | None, typer.Option(help="How Segmentations are encoded.")] = None,
+    config: Config = None,
+) -> None:
+    """Segment every series below INPUT once; results, pictures and report.json go to OUTPUT."""
+    settings = _settings(config, "run")
+    if profile is not None:
+        settings = settings.model_copy(update={"result_profile": profile.value})
+    from app.console import show_run
+
+    raise typer.Exit(show_run(source, out, settings))
+
+
+@app.command()
+def serve(config: Config = None) -> None:
+    """Run the node: Storage SCP, worker, delivery and dashboard."""
+    settings = _settings(config, "serve")
+    from app.serve import serve as serve_node
+
+    raise typer.Exit(serve_node(settings))
+
+
+@app.command()
+def send(
+    folder: Folder,
+    *,
+    host: Annotated[str, typer.Option()] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 11112,
+    called: Annotated[str, typer.Option(help="AE title of the receiver.")] = "SPONDYL",
+    calling: Annotated[str, typer.Option(help="AE title of the sender.")] = "SPONDYL-SEND",
+) -> None:
+    """Send the instances below FOLDER by C-STORE."""
+    from app.delivery.send import send_folder
+
+    outcomes = send_folder(folder, host, port, calling=calling, called=called)
+    stored = [outcome for outcome in outcomes if outcome.fate == "stored"]
+    for outcome in outcomes:
+        if outcome not in stored:
+            print(f"{outcome.sop_instance_uid}: {outcome.sentence}", file=sys.stderr)
+    print(f"{len(stored)} of {len(outcomes)} instances stored at {called} ({host}:{port})")
+    raise typer.Exit(0 if outcomes and len(stored) == len(outcomes) else 1)
+
+
+@app.command()
+def check(config: Config = None) -> None:
+    """Tell what is in order: models, ports, destinations (C-ECHO), disk, accelerator."""
+    settings = _settings(config, "check")
+    from app.check import run_checks
+
+    raise typer.Exit(run_checks(settings))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for studies, results and pictures.")] = Path("spondyl-demo"),
+    config: Config = None,
+) -> None:
+    """Do the main job on this machine: studies in by C-STORE, results back by C-STORE."""
+    settings = _settings(config, "demo")
+    from app.demo import run_demo
+
+    raise typer.Exit(run_demo(out, settings))
+
+
+@app.command()
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(metavar="PRED", exists=True, show_default=False)],
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", exists=True, show_default=False)],
+    json_out: Annotated[Path | None, typer.Option("--json", help="Also write every number here.")] = None,
+    split: Annotated[Path | None, typer.Option(help="A file with an image id per line: only these count.")] = None,
+) -> None:
+    """Compare segmentations with references: Dice, identification rate, surface distance, per level."""
+    from app.evaluate import evaluate_command
+
+    raise typer.Exit(evaluate_command(prediction, reference, json_out=json_out, split=split))
+
+
+@app.command()
+def train(
+    engine: Annotated[str, typer.Argument(help="spinefm", show_default=False)],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the new pack.")],
+    work: Annotated[Path, typer.Option(help="Scenes, checkpoints and logs; give it again to go on.")],
+    seed: Annotated[int, typer.Option()] = 1,
+    minutes: Annotated[float | None, typer.Option(help="Limit for each network.")] = None,
+    device: Annotated[str, typer.Option()] = "cpu",
+    version: Annotated[str, typer.Option(help="Version of the pack.")] = "1",
+) -> None:
+    """Train the networks of an engine on phantoms alone and write a pack."""
+    if engine != "spinefm":
+        raise SpondylError(f"there is no training for {engine!r}; there is for spinefm")
+    from models.training.spinefm import Recipe, train_spinefm
+
+    train_spinefm(out, work=work, recipe=Recipe(seed=seed, minutes=minutes, device=device), version=version)
+
+
+@jobs.command("list")
+def list_jobs(limit: Annotated[int, typer.Option(min=1)] = 20, config: Config = None) -> None:
+    """Show the youngest jobs."""
+    from app.jobs import queries
+
+    statuses = queries.list_jobs(_settings(config, "jobs"), limit=limit)
+    _table(["job", "state", "since (UTC)", "from", "what"], (_job_row(status) for status in statuses))
+
+
+@jobs.command("show")
+def show_job(job_id: JobId, config: Config = None) -> None:
+    """Show one job and what has been done for it."""
+    from app.jobs import queries
+
+    detail = queries.show_job(_settings(config, "jobs"), job_id)
+    job = detail.status.job
+    print(f"job      {job.job_id}\nstudy    {job.study_instance_uid}\nseries   {job.series_instance_uid}")
+    print(f"state    {detail.status.state}\n         {detail.status.sentence}")
+    steps = ((step.name, _time(step.started_at), _time(step.completed_at), step.fault or "") for step in detail.steps)
+    _table(["step", "began", "ended", "fault"], steps)
+
+
+@jobs.command("retry")
+def retry_job(job_id: JobId, config: Config = None) -> None:
+    """Put a job that has ended back into the queue."""
+    from app.jobs import queries
+
+    status = queries.retry_job(_settings(config, "jobs"), job_id)
+    print(f"{status.job.job_id}: {status.state}. {status.sentence}")
+
+
+@jobs.command("cancel")
+def cancel_job(job_id: JobId, config: Config = None) -> None:
+    """Stop a job before its next step."""
+    from app.jobs import queries
+
+    status = queries.cancel_job(_settings(config, "jobs"), job_id)
+    print(f"{status.job.job_id}: {status.state}. {status.sentence}")
+
+
+@packs.command("list")
+def list_packs(config: Config = None) -> None:
+    """Show the installed packs."""
+    from models.packs import discover_packs
+
+    settings = _settings(config, "models")
+    rows = (
+        (
+            pack.name,
+            pack.version,
+            pack.engine,
+            "default" if pack.name == settings.default_pack else "",
+            pack.digest[:12],
+        )
+        for pack in discover_packs(settings.packs)
+    )
+    _table(["pack", "version", "engine", "", "digest"], rows)
+
+
+@packs.command("verify")
+def verify_packs(config: Config = None) -> None:
+    """Hold the weights of every installed pack against their hashes."""
+    from models.packs import discover_packs
+
+    for pack in discover_packs(_settings(config, "models").packs):
+        print(f"{pack.name} {pack.version}: {len(pack.weights)} weight files have their SHA-256")
+
+
+@packs.command("import")
+def import_pack(
+    engine: Annotated[str, typer.Argument(help="spinefm", show_default=False)],
+    source: Annotated[Path, typer.Option("--from", help="Folder with the published files.", exists=True)],
+    out: Annotated[Path | None, typer.Option(help="Folder of packs (default: that of the settings).")] = None,
+    config: Config = None,
+) -> None:
+    """Turn published weights into a pack."""
+    if engine != "spinefm":
+        raise SpondylError(f"there is no importer for {engine!r}; there is one for spinefm")
+    from models.spinefm.published import import_published
+
+    pack = import_published(source, out or _settings(config, "models").packs)
+    print(f"{pack.name} {pack.version} is installed; make it the default with default_pack: {pack.name}")
+
+
+@phantoms.command("xray")
+def phantom_xray(
+    out: NewFolder,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    region: Annotated[Region | None, typer.Option(help="Chosen by the seed unless given.")] = None,
+    calibrated: Annotated[bool, typer.Option(help="Whether the header tells the spacing in the patient.")] = True,
+) -> None:
+    """Write a synthetic DX study and its truth to OUT."""
+    from app.phantom import write_xray_study
+
+    files = write_xray_study(out, seed, region=region.value if region else None, calibrated=calibrated)
+    print("\n".join(str(file) for file in files))
+
+
+def _settings(config: Path | None, process: str) -> Settings:
+    settings = load_settings(config)
+    configure_logging(settings.log_level, process=process)
+    return settings
+
+
+def _job_row(status: Any) -> tuple[str, ...]:
+    return (
+        status.job.job_id[:12],
+        status.state,
+        _time(status.updated_at),
+        status.job.calling_ae_title,
+        status.sentence,
+    )
+
+
+def _time(moment: Any) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else ""
+
+
+def _table(headings: list[str], rows: Iterable[tuple[str, ...]]) -> None:
+    table = Table(*headings, box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,165 @@
+"""report.json: what became of every Series of a run, for people and programs."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from models.contracts import FoundStructure
+from models.spinefm.morphometry import Quantity, SpineMorphometry, VertebraMorphometry
+from operators.dicom.identity import Profile
+from operators.outcome import SeriesOutcome, Status, WrittenOutput
+
+EXIT_SUCCEEDED = 0
+EXIT_NOTHING_ROUTED = 3
+EXIT_FAILED = 4
+REPORT_NAME = "report.json"
+QUANTITIES = ("area", "anterior_height", "middle_height", "posterior_height", "wedge_angle")
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SeriesReport:
+    """One Series (a radiograph: one instance of it) in the report; the fields are those of report.json.
+
+    decision: the engine, or `skipped`. reason: why it was routed or skipped, or what went wrong.
+    sop_instance_uids: the instances that were looked at.
+    outputs: in all profiles of the run.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uids: tuple[str, ...]
+    decision: str
+    status: Status
+    reason: str
+    pack: str | None = None
+    body_region: str | None = None
+    numbering: str | None = None
+    scale: str | None = None
+    spacing: str | None = None
+    measurements: Json = field(default_factory=dict)
+    structures: tuple[Json, ...] = ()
+    outputs: tuple[WrittenOutput, ...] = ()
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> Json:
+        """Return the entry of report.json."""
+        own = {name: value for name, value in vars(self).items() if name not in ("study_instance_uid", "outputs")}
+        dicom = [{"sop_class_uid": o.sop_class_uid, "path": o.path.as_posix()} for o in self.outputs if o.sop_class_uid]
+        pictures = [output.path.as_posix() for output in self.outputs if not output.sop_class_uid]
+        return {**own, "outputs": dicom, "picture": pictures[0] if pictures else None}
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run did.
+
+    faults: (file, sentence) for what is DICOM but could not be read; notes: instances dropped as duplicates.
+    """
+
+    software_version: str
+    series: tuple[SeriesReport, ...]
+    ignored_count: int = 0
+    faults: tuple[tuple[Path, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0: every routed Series succeeded; 3: nothing was routed; 4: a routed Series has no result."""
+        statuses = {series.status for series in self.series}
+        if statuses & {"failed", "refused"}:
+            return EXIT_FAILED
+        return EXIT_SUCCEEDED if "succeeded" in statuses else EXIT_NOTHING_ROUTED
+
+    def for_profile(self, profile: Profile) -> "RunReport":
+        """Return the report with the outputs of one profile only."""
+        series = tuple(
+            replace(entry, outputs=tuple(o for o in entry.outputs if o.profile == profile)) for entry in self.series
+        )
+        return replace(self, series=series)
+
+    def as_json(self) -> Json:
+        """Return the content of report.json."""
+        studies: dict[str, list[Json]] = {}
+        for entry in self.series:
+            studies.setdefault(entry.study_instance_uid, []).append(entry.as_json())
+        return {
+            "software_version": self.software_version,
+            "studies": [{"study_instance_uid": uid, "series": entries} for uid, entries in studies.items()],
+            "ignored_count": self.ignored_count,
+            "faults": [{"path": str(path), "sentence": sentence} for path, sentence in self.faults],
+            "notes": list(self.notes),
+        }
+
+    def write(self, folder: Path) -> Path:
+        """Write report.json into a folder, whole or not at all, and return its path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / REPORT_NAME
+        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".report-", delete=False, encoding="utf-8") as file:
+            json.dump(self.as_json(), file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        partial = Path(file.name)
+        partial.chmod(0o644)
+        partial.replace(path)
+        return path
+
+
+def series_report(outcome: SeriesOutcome) -> SeriesReport:
+    """Return what report.json says of an outcome; keeps no arrays."""
+    succeeded = outcome.status == "succeeded"
+    result, morphometry = outcome.result, outcome.morphometry
+    return SeriesReport(
+        study_instance_uid=outcome.series.study_instance_uid,
+        series_instance_uid=outcome.series.series_instance_uid,
+        sop_instance_uids=tuple(instance.sop_instance_uid for instance in outcome.series.instances),
+        decision=outcome.decision.decision,
+        status=outcome.status,
+        reason=outcome.reason,
+        pack=outcome.decision.pack,
+        body_region=outcome.decision.body_region,
+        numbering=result.numbering if result else None,
+        scale=result.scale if result else None,
+        spacing=outcome.spacing_source or None,
+        measurements=_of_image(morphometry) if morphometry and succeeded else {},
+        structures=tuple(_structures(result.structures, morphometry)) if result and succeeded else (),
+        outputs=outcome.outputs if succeeded else (),
+        timings_s=dict(outcome.timings_s),
+        warnings=outcome.warnings,
+    )
+
+
+def _structures(structures: Iterable[FoundStructure], morphometry: SpineMorphometry | None) -> Iterable[Json]:
+    measured = {vertebra.segment_number: vertebra for vertebra in morphometry.vertebrae} if morphometry else {}
+    for structure in structures:
+        yield {
+            "label": structure.label,
+            "segment_number": structure.segment_number,
+            "level": structure.level,
+            "centroid_px": [round(value, 3) for value in structure.centroid_px],
+            "confidence": round(structure.confidence, 4),
+            "measurements": _of_vertebra(measured.get(structure.segment_number)),
+        }
+
+
+def _of_vertebra(vertebra: VertebraMorphometry | None) -> Json:
+    values = {name: getattr(vertebra, name, None) for name in QUANTITIES}
+    return {name: _quantity(value) for name, value in values.items() if value is not None}
+
+
+def _of_image(morphometry: SpineMorphometry) -> Json:
+    angles = {
+        f"lordosis_{lordosis.upper_level}_{lordosis.lower_level}": _quantity(lordosis.angle)
+        for lordosis in morphometry.lordoses
+    }
+    return {"facing": morphometry.facing, **angles}
+
+
+def _quantity(quantity: Quantity) -> Json:
+    return {"value": round(quantity.value, 3), "unit": quantity.unit}

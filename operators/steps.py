@@ -1,0 +1,94 @@
+"""The steps of the DAG up to the engine's answer, as plain functions: each returns a SeriesOutcome."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from models.spinefm.morphometry import measure_spine
+from operators.dicom.identity import AlgorithmIdentity
+from operators.dicom.pixels import facing, radiograph_image, spacing_source
+from operators.dicom.routing import Rule, route
+from operators.dicom.series import SourceSeries
+from operators.engines import EngineCache
+from operators.outcome import SeriesOutcome, Target
+
+
+class Pack(Protocol):
+    """What a run needs to know of a model pack."""
+
+    @property
+    def name(self) -> str:
+        """Name of the pack."""
+
+    @property
+    def version(self) -> str:
+        """Version of the pack."""
+
+    @property
+    def engine(self) -> str:
+        """The engine that runs it."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the weights."""
+
+    @property
+    def accepts(self) -> Mapping[str, Sequence[str]]:
+        """What it takes; see `operators.dicom.routing.RoutablePack`."""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What holds for every Series of a run.
+
+    packs: the installed packs. engines: where warm engines are kept. targets: where results go, one per profile.
+    """
+
+    rules: tuple[Rule, ...]
+    packs: tuple[Pack, ...]
+    default_pack: str
+    device: str
+    engines: EngineCache
+    targets: tuple[Target, ...]
+    software_version: str
+
+    def pack(self, name: str) -> Pack:
+        """Return an installed pack by its name."""
+        return next(pack for pack in self.packs if pack.name == name)
+
+
+def decide(series: SourceSeries, plan: RunPlan, *, view_number: int = 1) -> SeriesOutcome:
+    """Route a Series; the outcome is `skipped`, or `succeeded` so far."""
+    decision = route(series, plan.rules, plan.packs, default_pack=plan.default_pack)
+    status = "skipped" if decision.engine is None else "succeeded"
+    return SeriesOutcome(series, decision, status, decision.reason, view_number)  # type: ignore[arg-type]
+
+
+def segment_radiograph(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
+    """Read the pixels, ask the engine, measure what it found.
+
+    Raises:
+        PixelError: the pixels cannot be used.
+        EngineRefusal: the engine declines to answer.
+    """
+    dataset = outcome.series.instances[0].with_pixels()
+    image = radiograph_image(dataset)
+    pack = plan.pack(outcome.decision.pack or "")
+    result = plan.engines.engine_for(pack, plan.device).segment(image)
+    measured = measure_spine(
+        result.labelmap,
+        result.structures,
+        spacing_mm=image.spacing_mm,
+        facing=facing(dataset),
+        pixels=image.pixels,
+    )
+    return replace(
+        outcome,
+        algorithm=AlgorithmIdentity(pack.name, pack.version, pack.digest, plan.software_version),
+        image=image,
+        result=result,
+        morphometry=measured,
+        spacing_source=spacing_source(dataset),
+        warnings=(*outcome.warnings, *result.warnings, *measured.warnings),
+        timings_s={**outcome.timings_s, **{f"engine: {key}": value for key, value in result.timings_s.items()}},
+    )
