@@ -13,7 +13,7 @@ RULES = {"tests/architecture/tracked_text.py", "tests/architecture/test_tracked_
 
 def test_no_tracked_file_names_a_machine() -> None:
     """No host names and no absolute paths of one machine, in code, documents and locks alike."""
-    faults = []
+    faults: list[str] = []
     for path in tracked_files():
         data = (ROOT / path).read_bytes()
         if str(path) not in RULES and b"\0" not in data:
