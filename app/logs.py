@@ -7,6 +7,7 @@ their warnings, and an element value may name a patient.
 import logging
 import sys
 import warnings
+from functools import partial
 from typing import cast
 
 import structlog
@@ -33,8 +34,8 @@ def configure_logging(level: str, *, process: str) -> None:
     renderer = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            partial(_add_process, process),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             renderer,
@@ -42,10 +43,16 @@ def configure_logging(level: str, *, process: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
-    structlog.contextvars.bind_contextvars(process=process)
     for name, floor in FOREIGN_LEVELS.items():
         logging.getLogger(name).setLevel(floor)
     warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+
+
+def _add_process(
+    process: str, _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    event["process"] = process
+    return event
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

@@ -167,10 +167,16 @@ def _store_one(association: Association, instance: InstanceToSend, peer: Peer, m
         name = UID(instance.sop_class_uid).name
         return InstanceOutcome(uid, Fate.REFUSED, f"{peer.ae_title} accepts no presentation context for {name}")
     try:
-        answer = association.send_c_store(_encoded_for(instance, accepted), msg_id=message_id)
+        data_set = _encoded_for(instance, accepted)
     except (ValueError, AttributeError, NotImplementedError, RuntimeError) as fault:
         reason = f"cannot be encoded in a transfer syntax that {peer.ae_title} accepts ({type(fault).__name__})"
         return InstanceOutcome(uid, Fate.REFUSED, reason)
+    try:
+        answer = association.send_c_store(data_set, msg_id=message_id)
+    except ValueError as fault:
+        return InstanceOutcome(uid, Fate.REFUSED, f"cannot be sent to {peer.ae_title} ({type(fault).__name__})")
+    except RuntimeError:  # the peer has gone since the check above
+        return InstanceOutcome(uid, Fate.POSTPONED, f"{peer.ae_title} ended the association")
     if "Status" not in answer:
         return InstanceOutcome(uid, Fate.POSTPONED, f"{peer.ae_title} did not answer within {ANSWER_TIMEOUT_S:.0f} s")
     fate, sentence = fate_of_status(answer.Status)

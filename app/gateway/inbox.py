@@ -183,7 +183,8 @@ class Inbox:
             series = self._series.get(identity.series_instance_uid)
             if series is None:
                 series = self._new_series(identity, sender)
-                (folder / "input").mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+                for new in (folder, folder / "input"):
+                    new.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
                 sync_folder(folder.parent)
                 sync_folder(folder)
             part.rename(folder / "input" / f"{identity.sop_instance_uid}.dcm")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
@@ -88,7 +89,7 @@ def read_identity(data_set: bytes, transfer_syntax: UID) -> InstanceIdentity:
     """
     try:
         header = _read_header(data_set, transfer_syntax)
-        values = {name: str(header.get(name) or "").strip() for name in _TAGS_READ}
+        values = {name: _text(header, name) for name in _TAGS_READ}
     except Exception as fault:  # whatever a malformed data set makes a decoder raise
         reason = f"the data set cannot be decoded ({type(fault).__name__}); look at it at the sender"
         raise DataSetUnreadable(reason) from fault
@@ -119,3 +120,11 @@ def _read_header(data_set: bytes, transfer_syntax: UID) -> Dataset:
         stop_when=lambda tag, _vr, _length: tag > _LAST_TAG_READ,
         specific_tags=[Tag(name) for name in _TAGS_READ],
     )
+
+
+def _text(header: Dataset, name: str) -> str:
+    """Return a value as it was encoded: pydicom's own conversion warns, and quotes, where a value is odd."""
+    element = header.get_item(name)
+    raw = element.value if isinstance(element, RawDataElement) else None
+    # Every identifier is ASCII (PS3.5 6.2); in another name a foreign letter only has to differ.
+    return raw.decode("latin-1").strip(" \0") if isinstance(raw, bytes) else ""

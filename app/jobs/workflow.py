@@ -56,8 +56,8 @@ def register_workflows(runner: Runner, settings: Settings) -> None:
         return _ended(record, processing.run(SeriesJob.from_mapping(record)))
 
     @DBOS.workflow(name=DELIVERY_WORKFLOW)
-    def deliver_results(record: dict[str, Any]) -> Record:
-        return _ended(record, delivery.run(SeriesJob.from_mapping(record)))
+    def deliver_results(record: dict[str, Any], found: str) -> Record:
+        return _ended(record, delivery.run(SeriesJob.from_mapping(record), found))
 
 
 class _Processing:
@@ -71,7 +71,7 @@ class _Processing:
         if outcome.state is JobState.DELIVERING:
             outcome = _outcome(DBOS.run_step({"name": "verify"}, self.verify, job, outcome.sentence))
         if outcome.state is JobState.DELIVERING:
-            DBOS.enqueue_workflow_with_options(enqueue_options(job, delivery=True), asdict(job))
+            DBOS.enqueue_workflow_with_options(enqueue_options(job, delivery=True), asdict(job), outcome.sentence)
         return outcome
 
     def infer(self, job: SeriesJob) -> Record:
@@ -110,7 +110,7 @@ class _Delivery:
         self._destinations = {destination.name: destination for destination in settings.destinations}
         self._ae_title = settings.node.ae_title
 
-    def run(self, job: SeriesJob) -> JobOutcome:
+    def run(self, job: SeriesJob, found: str) -> JobOutcome:
         # A step, so that a worker that takes over replays the same destinations.
         names = DBOS.run_step({"name": "choose_destinations"}, self.names)
         fates: dict[str, list[Record]] = {name: [] for name in names}
@@ -123,7 +123,7 @@ class _Delivery:
             if pause is None or not any(_has(Fate.POSTPONED, records) for records in fates.values()):
                 break
             DBOS.sleep(pause)
-        return _verdict(fates)
+        return _verdict(found, fates)
 
     def names(self) -> list[str]:
         """Return the names of the destinations, in the order of the settings."""
@@ -146,10 +146,11 @@ class _Delivery:
         return [_fate(outcome.sop_instance_uid, outcome.fate, outcome.sentence) for outcome in outcomes]
 
 
-def _verdict(fates: Mapping[str, Sequence[Record]]) -> JobOutcome:
-    """Say in one sentence how a delivery ended; only a per-instance success is a success."""
+def _verdict(found: str, fates: Mapping[str, Sequence[Record]]) -> JobOutcome:
+    """Say what was found and how its delivery ended; only a per-instance success is a success."""
     if not fates:
-        return JobOutcome(JobState.DELIVERED, "No destination is configured: the results stay in the job's folder.")
+        kept = "no destination is configured, the results stay in the job's folder"
+        return JobOutcome(JobState.DELIVERED, f"{found}. {kept}.")
     unstored = {
         name: [record for record in records if record["fate"] != Fate.STORED] for name, records in fates.items()
     }
@@ -159,7 +160,7 @@ def _verdict(fates: Mapping[str, Sequence[Record]]) -> JobOutcome:
         for name, records in fates.items()
     ]
     state = JobState.FAILED if any(unstored.values()) else JobState.DELIVERED
-    return JobOutcome(state, ". ".join(words) + ".")
+    return JobOutcome(state, ". ".join((found, *words)) + ".")
 
 
 def _merged(older: Sequence[Record], newer: Sequence[Record]) -> list[Record]:

@@ -1,0 +1,108 @@
+"""Which series are complete: the rules, on a clock of numbers."""
+
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.gateway.assembly import ArrivingSeries, complete_at, is_complete
+from app.jobs.job import job_identity
+
+QUIET_S = 5.0
+
+
+def arrived(modality: str, *, at: float = 100.0, association: int = 1) -> ArrivingSeries:
+    """Return a series of one instance that came at a time on an association that is still open."""
+    empty = ArrivingSeries(
+        study_instance_uid="1.2",
+        series_instance_uid="1.2.3",
+        modality=modality,
+        calling_ae_title="PACS",
+        digests=MappingProxyType({}),
+        open_associations=frozenset(),
+        released=False,
+        last_arrival=0.0,
+    )
+    return empty.with_instance("1.2.3.4", "ab", association, at)
+
+
+@pytest.mark.parametrize("modality", ["CR", "DX"])
+def test_a_radiograph_is_complete_as_soon_as_its_association_is_released(modality: str) -> None:
+    """The radiologist is waiting; nothing more can come on that association."""
+    series = arrived(modality).without_association(1, in_order=True)
+
+    assert is_complete(series, 100.0, quiet_s=QUIET_S)
+
+
+def test_a_radiograph_waits_while_its_association_is_open() -> None:
+    """More views of the same series may follow on it."""
+    assert not is_complete(arrived("DX"), 104.9, quiet_s=QUIET_S)
+
+
+def test_a_radiograph_on_an_association_that_stays_open_is_complete_after_the_quiet_time() -> None:
+    """Some PACS hold an association for hours."""
+    assert is_complete(arrived("DX"), 105.0, quiet_s=QUIET_S)
+
+
+def test_a_radiograph_whose_association_broke_waits_for_the_quiet_time() -> None:
+    """Its sender will come again with what is missing."""
+    series = arrived("DX").without_association(1, in_order=False)
+
+    assert complete_at(series, QUIET_S) == 105.0
+
+
+def test_a_radiograph_that_comes_on_two_associations_waits_for_both() -> None:
+    """The release of one says nothing of the other."""
+    series = arrived("DX").with_instance("1.2.3.5", "cd", 2, 101.0).without_association(1, in_order=True)
+
+    assert not is_complete(series, 101.0, quiet_s=QUIET_S)
+    assert is_complete(series.without_association(2, in_order=True), 101.0, quiet_s=QUIET_S)
+
+
+def test_the_end_of_a_foreign_association_changes_nothing() -> None:
+    """Only those that brought an instance count."""
+    series = arrived("DX")
+
+    assert series.without_association(7, in_order=True) is series
+
+
+def test_a_volume_is_complete_only_after_the_quiet_time() -> None:
+    """Its slices may come over several associations, one after the other."""
+    series = arrived("MR").without_association(1, in_order=True)
+
+    assert not is_complete(series, 104.9, quiet_s=QUIET_S)
+    assert is_complete(series, 105.0, quiet_s=QUIET_S)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.floats(0, 50)), min_size=1, max_size=12))
+def test_completeness_never_comes_before_the_last_instance_and_never_goes_away(
+    arrivals: list[tuple[int, float]],
+) -> None:
+    """Whatever the order, a volume is complete one quiet time after its last instance, and stays so."""
+    series, now = arrived("MR", at=0.0), 0.0
+    for number, pause in arrivals:
+        now += pause
+        series = series.with_instance(f"1.2.3.{number}", "ab", number, now)
+
+    assert complete_at(series, QUIET_S) == now + QUIET_S
+    assert is_complete(series, now + QUIET_S + 1e6, quiet_s=QUIET_S)
+
+
+@given(st.dictionaries(st.from_regex(r"1\.[1-9]{1,9}", fullmatch=True), st.just("ab"), min_size=2))
+def test_the_identity_of_a_job_does_not_depend_on_the_order_of_arrival(digests: dict[str, str]) -> None:
+    """A PACS may send the same series in any order."""
+    backwards = dict(reversed(digests.items()))
+
+    assert job_identity(backwards) == job_identity(digests)
+
+
+def test_the_identity_of_a_job_changes_with_an_instance_and_with_its_content() -> None:
+    """One more instance, or a corrected one, is new work."""
+    identities = {
+        job_identity({"1.2": "ab"}),
+        job_identity({"1.2": "cd"}),
+        job_identity({"1.2": "ab", "1.3": "ab"}),
+    }
+
+    assert len(identities) == 3

@@ -1,0 +1,261 @@
+"""The inbox: durable before success, private, and a job once only."""
+
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import FileDataset
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from app.gateway.inbox import Inbox, read_jobs
+from app.gateway.instance import DataSetMismatch, DataSetUnreadable, InboxFull, UnsafeUID, checked_uid
+from app.jobs.job import SeriesJob
+from app.jobs.layout import StorageLayout
+from tests.made_dicom import made_dx
+from tests.received import received
+
+QUIET_S = 5.0
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return a clock at 100 s."""
+    return Clock()
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> StorageLayout:
+    """Return the folders of a fresh node."""
+    layout = StorageLayout(tmp_path / "storage")
+    layout.create()
+    return layout
+
+
+@pytest.fixture
+def inbox(layout: StorageLayout, clock: Clock) -> Inbox:
+    """Return an empty inbox."""
+    return new_inbox(layout, clock)
+
+
+def new_inbox(layout: StorageLayout, clock: Clock) -> Inbox:
+    """Return the inbox of a process that has just started."""
+    return Inbox(layout, quiet_s=QUIET_S, clock=clock, minimum_free_bytes=0)
+
+
+def radiograph(**options: object) -> FileDataset:
+    """Return a small radiograph."""
+    return made_dx(np.zeros((4, 4)), **options)  # type: ignore[arg-type]
+
+
+def release(inbox: Inbox, *datasets: FileDataset) -> list[SeriesJob]:
+    """Send data sets on one association, release it, and return the new jobs."""
+    for dataset in datasets:
+        inbox.accept(received(dataset), 1)
+    inbox.association_ended(1, in_order=True)
+    return [taken.job for taken in inbox.take_complete() if not taken.is_repeat]
+
+
+def test_what_was_accepted_is_in_the_job_byte_for_byte(inbox: Inbox, layout: StorageLayout) -> None:
+    """The data set is written unparsed."""
+    instance = received(radiograph())
+
+    inbox.accept(instance, 1)
+    inbox.association_ended(1, in_order=True)
+    (taken,) = inbox.take_complete()
+
+    (file,) = layout.job_input(taken.job.job_id).iterdir()
+    assert file.read_bytes() == instance.meta + instance.data_set
+
+
+def test_an_instance_is_synced_under_its_name_before_it_counts_as_accepted(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PS3.4 B.2.3: success says that the receiver has it; a power failure must not make that untrue."""
+    order: list[str] = []
+    real_sync, real_rename = os.fsync, Path.rename
+
+    def sync(descriptor: int) -> None:
+        real_sync(descriptor)
+        order.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    def rename(self: Path, target: Path) -> Path:
+        order.append("rename")
+        return real_rename(self, target)
+
+    inbox.accept(received(radiograph(instance_number=1)), 1)
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "rename", rename)
+    second = radiograph(instance_number=1)
+    second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
+    inbox.accept(received(second), 1)
+
+    assert order == ["file", "rename", "folder"]
+
+
+def test_everything_in_the_storage_folder_is_readable_by_its_owner_only(inbox: Inbox, layout: StorageLayout) -> None:
+    """The files name patients."""
+    release(inbox, radiograph())
+
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (layout.root, *layout.root.rglob("*"))}
+    assert {modes[path] for path in modes if path.is_dir()} == {0o700}
+    assert {modes[path] for path in modes if path.is_file()} == {0o600}
+
+
+def test_the_same_series_again_makes_no_second_job(inbox: Inbox, layout: StorageLayout) -> None:
+    """Routing a study twice changes nothing."""
+    (job,) = release(inbox, radiograph())
+
+    assert release(inbox, radiograph()) == []
+    assert [folder.name for folder in layout.jobs.iterdir()] == [job.job_id]
+    assert list(layout.arriving.iterdir()) == []
+
+
+def test_a_repeat_brings_back_the_instances_that_retention_removed(inbox: Inbox, layout: StorageLayout) -> None:
+    """A failed job can be retried after its study has been routed again."""
+    (job,) = release(inbox, radiograph())
+    (file,) = layout.job_input(job.job_id).iterdir()
+    file.unlink()
+    layout.job_input(job.job_id).rmdir()
+
+    release(inbox, radiograph())
+
+    assert [f.name for f in layout.job_input(job.job_id).iterdir()] == [file.name]
+
+
+def test_two_series_on_one_association_are_two_jobs(inbox: Inbox) -> None:
+    """A study of two views."""
+    jobs = release(inbox, radiograph(instance_number=1), radiograph(instance_number=2))
+
+    assert len({job.series_instance_uid for job in jobs}) == 2
+
+
+def test_a_process_that_died_finds_what_was_arriving(inbox: Inbox, layout: StorageLayout, clock: Clock) -> None:
+    """An accepted instance is processed even if the node crashed before its series was complete."""
+    inbox.accept(received(radiograph()), 1)
+    (layout.partial / "7.part").write_bytes(b"half an inst")
+
+    restarted = new_inbox(layout, clock)
+    assert restarted.recover() == 1
+    assert restarted.take_complete() == ()
+    clock.now += QUIET_S
+    (taken,) = restarted.take_complete()
+
+    assert list(layout.partial.iterdir()) == []
+    assert read_jobs(layout) == (taken.job,)
+
+
+def test_a_recovered_series_is_the_same_job_as_an_undisturbed_one(
+    inbox: Inbox, layout: StorageLayout, clock: Clock, tmp_path: Path
+) -> None:
+    """Else a repeat after a crash would be processed twice."""
+    inbox.accept(received(radiograph()), 1)
+    restarted = new_inbox(layout, clock)
+    restarted.recover()
+    clock.now += QUIET_S
+    (recovered,) = restarted.take_complete()
+    elsewhere = StorageLayout(tmp_path / "elsewhere")
+    elsewhere.create()
+
+    (undisturbed,) = release(new_inbox(elsewhere, clock), radiograph())
+    assert recovered.job.job_id == undisturbed.job_id
+
+
+@pytest.mark.parametrize("modality", ["SEG", "SR", "PR", "KO"])
+def test_objects_without_an_image_are_acknowledged_and_not_kept(inbox: Inbox, modality: str) -> None:
+    """A PACS that routes whole studies sends our own results back: they must never be processed."""
+    dataset = radiograph()
+    dataset.Modality = modality
+
+    assert inbox.accept(received(dataset), 1) is False
+    assert inbox.next_completion() is None
+
+
+def test_our_own_overlay_is_acknowledged_and_not_kept(inbox: Inbox) -> None:
+    """Its pixels show a spine; only its maker tells it from a source."""
+    dataset = radiograph()
+    dataset.Manufacturer = "Spondyl"
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+
+    assert inbox.accept(received(dataset), 1) is False
+
+
+def test_a_radiograph_made_by_this_project_is_kept(inbox: Inbox) -> None:
+    """The phantoms of the demonstration are studies like any other."""
+    dataset = radiograph()
+    dataset.Manufacturer = "Spondyl"
+
+    assert inbox.accept(received(dataset), 1) is True
+
+
+def test_a_deflated_data_set_is_kept(inbox: Inbox, layout: StorageLayout) -> None:
+    """PS3.5 A.5: the data set as a whole is compressed, its identifiers too."""
+    dataset = radiograph()
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+    (job,) = release(inbox, dataset)
+
+    (file,) = layout.job_input(job.job_id).iterdir()
+    assert dcmread(file).SeriesInstanceUID == dataset.SeriesInstanceUID
+
+
+def test_a_full_disk_is_said_before_anything_is_written(layout: StorageLayout, clock: Clock) -> None:
+    """The sender keeps its copy and tries again."""
+    inbox = Inbox(layout, quiet_s=QUIET_S, clock=clock, minimum_free_bytes=1 << 60)
+
+    with pytest.raises(InboxFull, match="make room"):
+        inbox.accept(received(radiograph()), 1)
+    assert list(layout.partial.iterdir()) == []
+
+
+def test_a_data_set_of_another_sop_class_than_the_requests_is_refused(inbox: Inbox) -> None:
+    """PS3.4 Table B.2-1: Data Set does not match SOP Class."""
+    with pytest.raises(DataSetMismatch, match="SOP Class"):
+        inbox.accept(received(radiograph(), sop_class_uid="1.2.840.10008.5.1.4.1.1.4"), 1)
+
+
+def test_a_data_set_without_a_series_is_refused_by_name(inbox: Inbox) -> None:
+    """The sender's administrator has to know what is missing."""
+    with pytest.raises(DataSetUnreadable, match="SeriesInstanceUID"):
+        inbox.accept(received(radiograph(without=["SeriesInstanceUID"])), 1)
+
+
+def test_noise_instead_of_a_data_set_is_refused(inbox: Inbox) -> None:
+    """One bad upload must not hurt the others."""
+    instance = received(radiograph())
+    noise = instance.__class__(**{**vars(instance), "data_set": b"\x01" * 1000})
+
+    with pytest.raises(DataSetUnreadable, match="the data set (has no|cannot be decoded)"):
+        inbox.accept(noise, 1)
+
+
+@pytest.mark.parametrize("uid", ["../../etc/passwd", "..", "", "1.2/3", "1.2.3\n", "1" * 65, "1.2.é", "1.2\x00"])
+def test_what_is_no_uid_never_becomes_a_file_name(uid: str) -> None:
+    """UIDs come from outside and name files here."""
+    with pytest.raises(UnsafeUID, match="is not a UID"):
+        checked_uid(uid, "SOP Instance UID")
+
+
+def test_a_study_with_an_unsafe_uid_leaves_no_trace(inbox: Inbox, layout: StorageLayout) -> None:
+    """Not even a folder."""
+    dataset = radiograph()
+    with pytest.warns(UserWarning, match="Invalid value for VR UI"):
+        dataset.SeriesInstanceUID = "../../outside"
+        instance = received(dataset)
+
+    with pytest.raises(UnsafeUID, match="SeriesInstanceUID"):
+        inbox.accept(instance, 1)
+    assert list(layout.arriving.iterdir()) == []
