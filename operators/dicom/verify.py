@@ -68,7 +68,7 @@ def decoded_labelmap(dataset: Dataset) -> NDArray[np.uint16]:
     """Return the labelmap (rows, columns) that a Segmentation of a single image holds, BINARY or label map."""
     frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
     if dataset.SegmentationType == "LABELMAP":
-        return frames[0].astype(np.uint16)
+        return np.asarray(frames[0], dtype=np.uint16)
     labelmap = np.zeros(frames.shape[1:], np.uint16)
     for frame, groups in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
         labelmap[frame > 0] = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
