@@ -135,6 +135,14 @@ def test_without_a_window_a_marker_does_not_set_the_scale() -> None:
     assert brightness(dataset)[-1, 0] > 0.95
 
 
+def test_a_window_that_leaves_the_picture_nearly_flat_is_not_believed() -> None:
+    """The whole range of the bits as window, anatomy in a corner of it, a marker at the top."""
+    values = (WEDGE * 100).astype(np.uint16)
+    values[0, :4] = 4095
+
+    assert brightness(made_dx(values))[-1, 0] > 0.95
+
+
 def lookup_table(entries: list[int], bits: int, first: int = 0) -> Dataset:
     """Return an item of a Modality or VOI LUT Sequence."""
     item = Dataset()
