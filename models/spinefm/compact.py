@@ -65,6 +65,8 @@ class CompactDetector(nn.Module):
     Its answer has a channel per class of DETECTOR_CLASSES (softmax) and one for the bodies' cores (sigmoid).
     """
 
+    tells_landmarks = True
+
     def __init__(self, *, size: int = 256, widths: Sequence[int] = (24, 48, 96, 128, 160), window: int = 60) -> None:
         super().__init__()
         self.size = size

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from models.phantom.anatomy import LEVELS
 from models.packs import ModelPack, write_pack
 from models.spinefm.compact import DETECTOR_CLASSES, CompactClassifier, CompactDetector, CompactSegmenter
 from models.spinefm.networks import build_point_predictor
@@ -93,7 +94,7 @@ def train_spinefm(out: Path, *, work: Path, recipe: Recipe, version: str, report
         weights |= torch.load(work / f"{part}.weights.pt", weights_only=True)
     weights["point_predictor"] = points.state_dict()
     logs = {part: json.loads((work / f"{part}.log.json").read_text()) for part in ("detector", "patches")}
-    pack = write_pack(out, describe_pack(recipe, version), weights)
+    pack = write_pack(out, describe_pack(recipe, version), weights, dtype="float16")
     write_model_card(out, pack, recipe, logs, point_error=error)
     report(f"wrote {pack.name} {pack.version} after {(time.monotonic() - began) / 60:.0f} min")
     return pack
@@ -117,6 +118,8 @@ def describe_pack(recipe: Recipe, version: str) -> dict[str, Any]:
                 "classes": list(DETECTOR_CLASSES),
             },
         },
+        "walk": {"detector": 0.5},
+        "label_table": {"levels": list(LEVELS)},
         "provenance": f"Trained by `spondyl train spinefm` with seed {recipe.seed} on {recipe.scenes} synthetic phantoms; no patient's image was used.",
         "licence": "Apache-2.0",
         "intended_use": "Research; not a medical device, not for diagnosis.",
