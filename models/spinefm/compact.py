@@ -56,7 +56,30 @@ def _unet(widths: Sequence[int], channels_in: int, channels_out: int) -> nn.Modu
         nonlin=nn.ReLU,
         nonlin_kwargs={"inplace": True},
     )
+    net.register_state_dict_post_hook(_keep_one_name)
+    net.register_load_state_dict_pre_hook(_restore_names)
     return net
+
+
+def _names_by_tensor(net: nn.Module) -> list[list[str]]:
+    """The library's U-Net registers its encoder and its layers under several names: the names of each tensor."""
+    names: dict[int, list[str]] = {}
+    for name, tensor in (*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)):
+        names.setdefault(id(tensor), []).append(name)
+    return list(names.values())
+
+
+def _keep_one_name(net: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: object) -> None:
+    for _, *others in _names_by_tensor(net):
+        for name in others:
+            state.pop(prefix + name, None)
+
+
+def _restore_names(net: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    for first, *others in _names_by_tensor(net):
+        for name in others:
+            if prefix + first in state:
+                state.setdefault(prefix + name, state[prefix + first])
 
 
 class CompactDetector(nn.Module):
