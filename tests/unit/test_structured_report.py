@@ -1,0 +1,241 @@
+"""The report says per Segment what was measured, in units the image gives, and what is doubted."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import pytest
+from highdicom import sr
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes as dictionary
+
+from models.contracts import FoundStructure
+from models.spinefm.morphometry import Facing, measure_spine
+from operators.dicom import codes
+from operators.dicom.errors import ResultError
+from operators.dicom.identity import Profile
+from operators.dicom.segmentation import build_segmentation
+from operators.dicom.structured_report import build_report
+from operators.dicom.verify import encode, verify_report
+from tests.made_results import ALGORITHM, made_labelmap, made_source, made_structures
+
+ANONYMISED = ("PatientBirthDate", "PatientID", "StudyID", "AccessionNumber", "StudyDate", "SpecificCharacterSet")
+
+
+def built(
+    *,
+    source: Dataset | None = None,
+    structures: tuple[FoundStructure, ...] | None = None,
+    profile: Profile = "standard",
+    spacing_mm: tuple[float, float] | None = None,
+    facing: Facing | None = "right",
+    **keywords: Any,
+) -> tuple[Dataset, Dataset, Dataset]:
+    """Return source, Segmentation and the report as read back from its bytes."""
+    dataset = made_source() if source is None else source
+    found = made_structures() if structures is None else structures
+    segmentation = build_segmentation(
+        made_labelmap(), [dataset], found, algorithm=ALGORITHM, profile=profile, spacing_mm=spacing_mm
+    )
+    report = build_report(
+        measure_spine(made_labelmap(), found, spacing_mm=spacing_mm, facing=facing),
+        [dataset],
+        found,
+        segmentation=segmentation,
+        algorithm=ALGORITHM,
+        numbering=keywords.pop("numbering", "assumed"),
+        profile=profile,
+        **keywords,
+    )
+    return dataset, segmentation, dcmread(BytesIO(encode(report)))
+
+
+def content(report: Dataset) -> sr.MeasurementReport:
+    """Return the report's content as highdicom reads it."""
+    parsed = sr.Comprehensive3DSR.from_dataset(report).content
+    assert isinstance(parsed, sr.MeasurementReport)
+    return parsed
+
+
+def measurements(group: Any) -> dict[str, tuple[float, str]]:
+    """Return value and unit by meaning."""
+    return {item.name.meaning: (item.value, item.unit.value) for item in group.get_measurements()}
+
+
+def comments(report: Dataset) -> list[str]:
+    """Return the text of all comments of the image group."""
+    image = report.ContentSequence[-1].ContentSequence[-1]
+    return [item.TextValue for item in image.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "121106"]
+
+
+@pytest.mark.parametrize("profile", ["standard", "ohif"])
+def test_each_vertebra_is_a_planar_group_that_points_at_its_segment(profile: Profile) -> None:
+    """TID 1410 with finding site, Tracking UID of the Segment, its frame, and the source image."""
+    source, segmentation, report = built(profile=profile)
+
+    groups = content(report).get_planar_roi_measurement_groups()
+
+    assert [group.tracking_identifier for group in groups] == ["C3", "C4", "C5", "vertebra 4"]
+    segments = [item for item in segmentation.SegmentSequence if item.SegmentNumber > 0]
+    assert [str(group.tracking_uid) for group in groups] == [str(item.TrackingUID) for item in segments]
+    for group, structure in zip(groups, made_structures(), strict=True):
+        assert group.finding_sites[0].value == codes.level_of(structure).code
+        items = group.referenced_segmentation_frame
+        reference = items[0].ReferencedSOPSequence[0]
+        assert reference.ReferencedSOPInstanceUID == segmentation.SOPInstanceUID
+        assert reference.ReferencedSegmentNumber == structure.segment_number
+        assert reference.ReferencedFrameNumber == (1 if profile == "ohif" else structure.segment_number)
+        assert items[1].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+
+
+def test_without_calibrated_spacing_lengths_are_pixels() -> None:
+    """The made bodies are 36 by 28 pixels; angles are degrees all the same."""
+    _, _, report = built()
+
+    found = measurements(content(report).get_planar_roi_measurement_groups()[0])
+
+    assert found["Area"] == (pytest.approx(36 * 28, rel=0.03), "{pixels}")
+    for name in ("Anterior vertebral body height", "Middle vertebral body height", "Posterior vertebral body height"):
+        assert found[name] == (pytest.approx(28, abs=1), "{pixels}")
+    assert found["Vertebral wedge angle"] == (pytest.approx(0, abs=2), "deg")
+    assert found["Certainty of Finding"] == (80, "%")
+
+
+def test_with_calibrated_spacing_lengths_are_millimetres() -> None:
+    """UCUM mm and mm2."""
+    _, _, report = built(spacing_mm=(0.5, 0.5))
+
+    found = measurements(content(report).get_planar_roi_measurement_groups()[0])
+
+    assert found["Area"] == (pytest.approx(18 * 14, rel=0.03), "mm2")
+    assert found["Middle vertebral body height"] == (pytest.approx(14, abs=0.5), "mm")
+
+
+def test_front_and_back_height_are_told_apart_by_a_modifier_too() -> None:
+    """A reader without our private scheme finds the finding site with Anterior or Posterior."""
+    _, _, report = built()
+
+    group = content(report).get_planar_roi_measurement_groups()[0]
+
+    places = {
+        item.name.meaning: [
+            str(site.topographical_modifier.meaning) for site in item.finding_sites if site.topographical_modifier
+        ]
+        for item in group.get_measurements()
+    }
+    assert places["Anterior vertebral body height"] == ["Anterior"]
+    assert places["Posterior vertebral body height"] == ["Posterior"]
+    assert places["Middle vertebral body height"] == []
+
+
+def test_lordosis_stands_in_the_group_of_the_whole_image() -> None:
+    """TID 1501: C2-C7 lordosis by Cobb's method, with the source image."""
+    found = tuple(
+        FoundStructure(item.segment_number, level, level, item.confidence, item.centroid_px)
+        for item, level in zip(made_structures(), ("C2", "C3", "C4", "C7"), strict=True)
+    )
+    source, _, report = built(structures=found)
+
+    (group,) = content(report).get_image_measurement_groups()
+
+    # The made bodies are turned by -6 and +6 degrees.
+    assert measurements(group) == {"C2-C7 lordosis": (pytest.approx(12, abs=2), "deg")}
+    assert group.get_measurements()[0].method.value == dictionary.SCT.CobbAngle.value
+    assert group.source_images[0].referenced_sop_instance_uid == source.SOPInstanceUID
+
+
+@pytest.mark.parametrize("numbering", ["landmark", "assumed", "unknown"])
+def test_how_the_vertebrae_were_numbered_is_a_coded_evaluation(numbering: str) -> None:
+    """A numbering without landmark is an assumption and reported as one."""
+    _, _, report = built(numbering=numbering)
+
+    (group,) = content(report).get_image_measurement_groups()
+    (evaluation,) = group.get_qualitative_evaluations(name=codes.NUMBERING)
+
+    assert evaluation.name == codes.NUMBERING
+    assert evaluation.value == codes.NUMBERING_VALUES[numbering]
+
+
+def test_doubts_are_comments_in_any_character_set() -> None:
+    """Warnings of engine and measurement, and what the result is not for; spelt in the default repertoire."""
+    _, _, report = built(
+        source=made_source(without=["SpecificCharacterSet"]), warnings=["C2–C7 not in view"], facing=None
+    )
+
+    found = comments(report)
+
+    assert "not for diagnosis" in found[0]
+    assert "C2-C7 not in view" in found
+    assert any("anterior is not known" in comment for comment in found)
+
+
+def test_the_document_is_an_unverified_preliminary_imaging_measurement_report() -> None:
+    """TID 1500 on the imaging procedure, by a device with a UID of its own."""
+    _, _, report = built()
+
+    assert report.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"
+    assert report.ConceptNameCodeSequence[0].CodeValue == "126000"
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    assert (report.VerificationFlag, report.PreliminaryFlag, report.CompletionFlag) == (
+        "UNVERIFIED", "PRELIMINARY", "COMPLETE",
+    )  # fmt: skip
+    (observer,) = content(report).get_observer_contexts()
+    assert observer.observer_identifying_attributes.uid == ALGORITHM.device_uid
+    procedures = [item for item in report.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "121058"]
+    assert procedures[0].ConceptCodeSequence[0].CodeValue == "168537006"
+
+
+def test_the_performed_procedure_is_reported_where_the_source_codes_it() -> None:
+    """Procedure Code Sequence of the source wins over the general term."""
+    source = made_source()
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "C1", "99HOSPITAL", "Cervical spine lateral"
+    source.ProcedureCodeSequence = [item]
+
+    _, _, report = built(source=source)
+
+    procedures = [item for item in report.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "121058"]
+    assert procedures[0].ConceptCodeSequence[0].CodeMeaning == "Cervical spine lateral"
+
+
+def test_source_and_segmentation_are_evidence() -> None:
+    """Whatever the content refers to stands in Current Requested Procedure Evidence."""
+    source, segmentation, report = built()
+
+    verify_report(encode(report), [source], segmentation)
+    series = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    assert {item.SeriesInstanceUID for item in series} == {source.SeriesInstanceUID, segmentation.SeriesInstanceUID}
+
+
+def test_a_report_on_an_anonymised_computed_radiograph_is_built_too() -> None:
+    """No Imager Pixel Spacing, no orientation, no dates: no Image Library, but a report."""
+    source = made_source(modality="CR", patient_orientation=None, without=ANONYMISED)
+
+    _, _, report = built(source=source)
+
+    assert len(content(report).get_planar_roi_measurement_groups()) == 4
+    assert not report.PatientID
+
+
+def test_the_same_input_gives_the_same_bytes() -> None:
+    """No clock and no chance."""
+    assert encode(built()[2]) == encode(built()[2])
+
+
+def test_measurements_of_other_structures_are_refused() -> None:
+    """A report never mixes two results."""
+    structures = made_structures()
+    source = made_source()
+    segmentation = build_segmentation(made_labelmap(), [source], structures, algorithm=ALGORITHM)
+
+    with pytest.raises(ResultError, match=r"the measurements are not of the Segments \[1, 2, 3, 4\]"):
+        build_report(
+            measure_spine(made_labelmap(), structures[:3], facing="right"),
+            [source],
+            structures,
+            segmentation=segmentation,
+            algorithm=ALGORITHM,
+            numbering="assumed",
+        )
