@@ -1,0 +1,285 @@
+"""SpineFM: a lateral radiograph in, its vertebrae by level out, or a refusal with the reason.
+
+Detect on the whole image, choose three neighbours, refine them, walk up and down, finish the masks, name the levels.
+
+Source: Simons & Papież, "SpineFM" (2024).
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from models.contracts import FoundStructure, RadiographImage, RadiographResult
+from models.errors import NoSpineFound
+from models.packs import ModelPack
+from models.spinefm.config import SpineFMConfig, read_config
+from models.spinefm.detection import Detection
+from models.spinefm.eyes import Eyes, Vertebra
+from models.spinefm.finish import Finished, finish
+from models.spinefm.levels import Numbered, number_chain
+from models.spinefm.networks import Networks, build_networks
+from models.spinefm.scale import Scale, resolve_scale
+from models.spinefm.start import Triple, is_one_line, order_along_spine, runs_of_three
+from models.spinefm.walk import Chain, Ending, leading_class, walk
+
+Progress = Callable[[str, float], None]
+FEWEST = 3  # fewer vertebrae than this are no spine
+MOST_STARTS = 3  # how many runs of three are tried
+EVEN_STEPS = 1.6  # two steps of a run that differ by more have a vertebra between them that was not detected
+EDGE_SHARE = 0.05  # a mask that comes this near to the image's edge, in body sizes, is cut by it
+ASSUMED_CONFIDENCE = 0.7  # what is left of a confidence whose level is an assumption
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What is known once the walk can start: sizes, the three refined vertebrae, what the detector saw."""
+
+    detections: tuple[Detection, ...]
+    scale: Scale
+    eyes: Eyes
+    start: tuple[Vertebra, ...]
+
+
+class SpineFM:
+    """The engine, with one pack's networks loaded on one device."""
+
+    def __init__(self, pack: ModelPack, *, device: str = "auto") -> None:
+        """Load a pack.
+
+        device: `auto` takes a GPU where there is one; else a torch device such as `cpu` or `cuda:1`.
+
+        Raises: PackError when the pack does not describe a SpineFM or its weights do not fit.
+        """
+        self.device = choose_device(device)
+        self.config = read_config(pack)
+        self.networks = build_networks(pack, self.device, min_score=self.config.walk.detector)
+
+    @classmethod
+    def of(cls, networks: Networks, config: SpineFMConfig) -> "SpineFM":
+        """Make an engine of networks that are at hand, on the CPU."""
+        engine = cls.__new__(cls)
+        engine.device, engine.config, engine.networks = torch.device("cpu"), config, networks
+        return engine
+
+    @torch.inference_mode()
+    def segment(self, image: RadiographImage, *, progress: Progress | None = None) -> RadiographResult:
+        """Segment and name the vertebrae of a lateral radiograph.
+
+        progress: told the phase and how much of the whole is done, 0–1.
+
+        Raises: NoSpineFound with the reason when no spine is in view.
+        """
+        report = progress or (lambda _phase, _done: None)
+        clock = _Clock()
+        report("detect", 0.0)
+        detections = tuple(
+            d for d in self.networks.detector.detect(image.pixels) if d.score > self.config.walk.detector
+        )
+        clock.lap("detect")
+        report("start", 0.2)
+        begun = self._begin(image, detections)
+        clock.lap("start")
+        report("walk", 0.4)
+        chain = walk(
+            begun.eyes,
+            begun.start,
+            settings=self.config.walk,
+            classes=self.config.classes,
+            detections=detections,
+            body_px=begun.scale.body_px,
+            report=lambda count: report("walk", min(0.9, 0.4 + 0.04 * count)),
+        )
+        clock.lap("walk")
+        report("finish", 0.9)
+        result = self._finish(begun, chain, clock)
+        report("done", 1.0)
+        return result
+
+    def _begin(self, image: RadiographImage, detections: tuple[Detection, ...]) -> Begun:
+        """Refine the likeliest three neighbours that really are three vertebrae in a line."""
+        if len(detections) < FEWEST:
+            raise NoSpineFound(f"{len(detections)} vertebrae were detected, {FEWEST} are needed to start")
+        scale = resolve_scale(image, detections, self.config)
+        eyes = Eyes(image.pixels, self.networks, self.config, scale=scale, device=self.device)
+        reason = "the detected vertebrae do not stand in one line"
+        for run in likely_starts(detections, self.config.walk.max_turn_degrees)[:MOST_STARTS]:
+            start = tuple(eyes.look([detection.centroid_px for detection in run]))
+            fault = self._start_fault(start)
+            if fault is None:
+                return Begun(detections, scale, eyes, start)
+            reason = fault
+        raise NoSpineFound(reason)
+
+    def _start_fault(self, start: Sequence[Vertebra]) -> str | None:
+        """Why three refined vertebrae are no start, or None."""
+        settings, classes = self.config.walk, self.config.classes
+        background = sum(leading_class(vertebra, classes) == "background" for vertebra in start)
+        if 2 * background > len(start):
+            return "the classifier sees no vertebrae where the detector does"
+        if any(a.mask.iou(b.mask) > settings.iou for a, b in zip(start, start[1:], strict=False)):
+            return "neighbouring detections turned out to be one structure"
+        if not is_one_line([vertebra.centroid for vertebra in start], settings.max_turn_degrees):
+            return "the refined vertebrae do not stand in one line"
+        return None
+
+    def _finish(self, begun: Begun, chain: Chain, clock: "_Clock") -> RadiographResult:
+        settings, size = self.config.walk, begun.eyes.image_size
+        whole = finish([v.mask for v in chain.vertebrae], size, threshold=settings.final, smoothing=settings.smoothing)
+        vertebrae, finished = _without_empty(chain.vertebrae, whole)
+        margin = 1 + int(EDGE_SHARE * begun.scale.body_px)
+        cut = [_edges_touched(finished.labelmap == number, margin) for number in range(1, len(vertebrae) + 1)]
+        evidence = [self._evidence(vertebra, begun) for vertebra in vertebrae]
+        numbered = number_chain(
+            evidence,
+            threshold=settings.landmark,
+            region=begun.scale.region,
+            cut_above=bool(cut) and "upper" in cut[0],
+            cut_below=bool(cut) and "lower" in cut[-1],
+        )
+        if len(numbered.members) < FEWEST:
+            raise NoSpineFound(f"the walk ended with {len(numbered.members)} vertebrae, fewer than {FEWEST}")
+        labelmap = _renumbered(finished.labelmap, numbered.members)
+        structures = self._structures(labelmap, [vertebrae[i] for i in numbered.members], finished, numbered)
+        clock.lap("finish")
+        return RadiographResult(
+            labelmap=labelmap,
+            structures=structures,
+            numbering=numbered.numbering,
+            scale=begun.scale.sentence,
+            warnings=(
+                *begun.scale.warnings,
+                *numbered.warnings,
+                *_cut_warnings(structures, [cut[i] for i in numbered.members]),
+                *_doubts(begun, chain),
+            ),
+            timings_s=clock.laps,
+        )
+
+    def _evidence(self, vertebra: Vertebra, begun: Begun) -> dict[str, float]:
+        """How much speaks for each landmark: the classifier and, where it saw this vertebra, the detector."""
+        classes = self.config.classes
+        evidence = {
+            level: vertebra.probabilities[classes.index(level)] if level in classes else None for level in ("C2", "S1")
+        }
+        kind = None
+        if self.networks.detector_tells_landmarks:
+            reach = begun.scale.body_px / 2
+            near = [d for d in begun.detections if math.dist(d.centroid_px, vertebra.centroid) <= reach]
+            kind = max(near, key=lambda d: d.score).kind if near else None
+        votes = {
+            level: [vote for vote in (seen, None if kind is None else float(kind == level)) if vote is not None]
+            for level, seen in evidence.items()
+        }
+        return {level: sum(given) / len(given) if given else 0.0 for level, given in votes.items()}
+
+    def _structures(
+        self, labelmap: NDArray[np.uint16], vertebrae: Sequence[Vertebra], finished: Finished, numbered: Numbered
+    ) -> tuple[FoundStructure, ...]:
+        numbers = range(1, len(vertebrae) + 1)
+        centres = ndimage.center_of_mass(labelmap > 0, labelmap, list(numbers))
+        certainty = ASSUMED_CONFIDENCE if numbered.numbering == "assumed" else 1.0
+        background = self.config.classes.index("background")
+        return tuple(
+            FoundStructure(
+                segment_number=number,
+                label=level or f"vertebra {number}",
+                level=level,
+                confidence=certainty * (1 - vertebra.probabilities[background]) * finished.probabilities[member],
+                centroid_px=(float(column), float(row)),
+            )
+            for number, level, vertebra, member, (row, column) in zip(
+                numbers, numbered.levels, vertebrae, numbered.members, centres, strict=True
+            )
+        )
+
+
+def choose_device(device: str) -> torch.device:
+    """Turn `auto` into the GPU where there is one, else the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def likely_starts(detections: Sequence[Detection], max_turn_degrees: float) -> tuple[Triple, ...]:
+    """The runs of three neighbours in a line, even ones first, then by score."""
+    lines = [
+        run
+        for run in runs_of_three(order_along_spine(detections))
+        if is_one_line([detection.centroid_px for detection in run], max_turn_degrees)
+    ]
+    return tuple(sorted(lines, key=lambda run: not _is_even(run)))
+
+
+def _is_even(run: Triple) -> bool:
+    a, b, c = (detection.centroid_px for detection in run)
+    short, long = sorted((math.dist(a, b), math.dist(b, c)))
+    return long <= EVEN_STEPS * short
+
+
+def _without_empty(vertebrae: Sequence[Vertebra], finished: Finished) -> tuple[list[Vertebra], Finished]:
+    """Leave out vertebrae of whose masks nothing is left."""
+    kept = [index for index, share in enumerate(finished.probabilities) if share > 0]
+    labelmap = _renumbered(finished.labelmap, kept)
+    return [vertebrae[i] for i in kept], Finished(labelmap, tuple(finished.probabilities[i] for i in kept))
+
+
+def _renumbered(labelmap: NDArray[np.uint16], members: Sequence[int]) -> NDArray[np.uint16]:
+    """Keep the members, 0-based, and number them from 1 without gaps."""
+    table = np.zeros(int(labelmap.max()) + 1, dtype=np.uint16)
+    table[[member + 1 for member in members]] = np.arange(1, len(members) + 1)
+    return table[labelmap]
+
+
+def _edges_touched(mask: NDArray[np.bool_], margin: int) -> tuple[str, ...]:
+    """Which edges of the image a mask comes within `margin` pixels of."""
+    sides: Mapping[str, NDArray[np.bool_]] = {
+        "upper": mask[:margin],
+        "lower": mask[-margin:],
+        "left": mask[:, :margin],
+        "right": mask[:, -margin:],
+    }
+    return tuple(side for side, pixels in sides.items() if pixels.any())
+
+
+def _cut_warnings(structures: Sequence[FoundStructure], cut: Sequence[tuple[str, ...]]) -> list[str]:
+    return [
+        f"{structure.label} is cut by the image's {' and '.join(sides)} edge"
+        for structure, sides in zip(structures, cut, strict=True)
+        if sides
+    ]
+
+
+def _doubts(begun: Begun, chain: Chain) -> list[str]:
+    """What the walk leaves open: odd endings, and vertebrae that only the detector saw."""
+    odd = (Ending.ODD_SIZE, Ending.TURNED, Ending.TOO_LONG)
+    doubts = [
+        f"the walk {way} ended early: {ending.value}"
+        for way, ending in (("upwards", chain.above), ("downwards", chain.below))
+        if ending in odd
+    ]
+    reached = [vertebra.centroid for vertebra in chain.vertebrae]
+    lone = sum(
+        all(math.dist(detection.centroid_px, centroid) > begun.scale.body_px for centroid in reached)
+        for detection in begun.detections
+    )
+    if lone:
+        doubts.append(f"{lone} structures that the detector took for vertebrae are not part of the chain")
+    return doubts
+
+
+class _Clock:
+    """Seconds per phase."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, phase: str) -> None:
+        now = time.monotonic()
+        self.laps[phase], self._last = now - self._last, now

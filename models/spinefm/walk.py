@@ -1,0 +1,183 @@
+"""The inductive walk: from three vertebrae up and down the spine, both ways in one batch.
+
+Each step predicts the next centroid from the last three, segments there, and goes on unless something ends the way.
+
+Source: Simons & Papież, "SpineFM" (2024): inductive identification.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from models.spinefm.config import WalkSettings
+from models.spinefm.detection import Detection
+from models.spinefm.eyes import Eyes, Vertebra
+from models.spinefm.patches import PlacedMask, Point
+from models.spinefm.start import turn_degrees
+
+
+class Ending(Enum):
+    """Why a way ended; the value completes the sentence "the walk ended: …"."""
+
+    LEFT_IMAGE = "the next vertebra would lie outside the image"
+    SAME_AGAIN = "the next mask overlaps the last one"
+    NOTHING = "nothing was segmented there"
+    ODD_SIZE = "the next mask is much smaller or larger than the last one"
+    TURNED = "the next mask is not in line"
+    BACKGROUND = "the classifier sees no vertebra"
+    LANDMARK = "a landmark was reached"
+    TOO_LONG = "the spine has no more vertebrae than were found"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The vertebrae from the top downwards, and why it ends above and below."""
+
+    vertebrae: tuple[Vertebra, ...]
+    above: Ending
+    below: Ending
+
+
+@dataclass
+class Way:
+    """One direction: the vertebrae so far, nearest last, and why it ended, once it did."""
+
+    vertebrae: list[Vertebra]
+    found: list[Vertebra] = field(default_factory=list)
+    ending: Ending | None = None
+
+    def keep(self, vertebra: Vertebra) -> None:
+        """Go on from a new vertebra."""
+        self.vertebrae.append(vertebra)
+        self.found.append(vertebra)
+
+
+def walk(
+    eyes: Eyes,
+    start: Sequence[Vertebra],
+    *,
+    settings: WalkSettings,
+    classes: Sequence[str],
+    detections: Sequence[Detection] = (),
+    body_px: float = 0.0,
+    report: Callable[[int], None] = lambda _: None,
+) -> Chain:
+    """Walk up and down from three refined vertebrae.
+
+    start: three, from the top. classes: what the classifier's probabilities stand for.
+    detections, body_px: where `settings` snap predictions to detections.
+    report: told how many vertebrae were found so far, after every step.
+    """
+    up, down = Way([*reversed(start)]), Way([*start])
+    for way in (up, down):
+        if leading_class(way.vertebrae[-1], classes) in {"C2", "S1"}:
+            way.ending = Ending.LANDMARK
+    for _ in range(settings.max_steps):
+        open_ways = [way for way in (up, down) if way.ending is None]
+        if not open_ways:
+            break
+        _step(eyes, open_ways, settings=settings, classes=classes,
+              near=[(d.centroid_px, (settings.snap_body_sizes or 0.0) * body_px) for d in detections])  # fmt: skip
+        report(len(start) + len(up.found) + len(down.found))
+    return Chain(
+        vertebrae=(*reversed(up.found), *start, *down.found),
+        above=up.ending or Ending.TOO_LONG,
+        below=down.ending or Ending.TOO_LONG,
+    )
+
+
+def _step(
+    eyes: Eyes,
+    ways: Sequence[Way],
+    *,
+    settings: WalkSettings,
+    classes: Sequence[str],
+    near: Sequence[tuple[Point, float]],
+) -> None:
+    """Take one step on every way that is open, all in one batch."""
+    goals = _goals(eyes, ways, settings, near)
+    seen = _segmented(eyes, goals, settings) if goals else []
+    if not seen:
+        return
+    for (way, mask, centroid), probabilities in zip(seen, eyes.classify([c for _, _, c in seen]), strict=True):
+        vertebra = Vertebra(mask, centroid, probabilities)
+        kind = leading_class(vertebra, classes)
+        if kind == "background":
+            way.ending = Ending.BACKGROUND
+            continue
+        way.keep(vertebra)
+        if kind != "vertebra":
+            way.ending = Ending.LANDMARK
+
+
+def _goals(
+    eyes: Eyes, ways: Sequence[Way], settings: WalkSettings, near: Sequence[tuple[Point, float]]
+) -> list[tuple[Way, Point]]:
+    """Where each way goes next; one that would leave the image ends."""
+    triples = [[vertebra.centroid for vertebra in way.vertebrae[-3:]] for way in ways]
+    goals = []
+    for way, triple, predicted in zip(ways, triples, eyes.predict(triples), strict=True):
+        goal = snapped(plausible(predicted, triple, settings), near)
+        if inside(goal, eyes.image_size):
+            goals.append((way, goal))
+        else:
+            way.ending = Ending.LEFT_IMAGE
+    return goals
+
+
+def _segmented(
+    eyes: Eyes, goals: Sequence[tuple[Way, Point]], settings: WalkSettings
+) -> list[tuple[Way, PlacedMask, Point]]:
+    """Masks and refined centroids at the goals; a way whose mask cannot be the next vertebra ends."""
+    seen: list[tuple[Way, PlacedMask, Point]] = []
+    for (way, _), mask in zip(goals, eyes.segment([goal for _, goal in goals]), strict=True):
+        last, centroid = way.vertebrae[-1], mask.weighted_centroid()
+        if not mask.area_px:
+            way.ending = Ending.NOTHING
+        elif mask.iou(last.mask) > settings.iou:
+            way.ending = Ending.SAME_AGAIN
+        elif not _fits(mask.area_px, last.mask.area_px, settings.area_ratio):
+            way.ending = Ending.ODD_SIZE
+        elif _turned(way, centroid, settings.max_turn_degrees):
+            way.ending = Ending.TURNED
+        else:
+            seen.append((way, mask, centroid))
+    return seen
+
+
+def leading_class(vertebra: Vertebra, classes: Sequence[str]) -> str:
+    """The class that the classifier holds likeliest."""
+    return classes[max(range(len(classes)), key=vertebra.probabilities.__getitem__)]
+
+
+def inside(point: Point, image_size: tuple[int, int]) -> bool:
+    """Tell whether (x, y) lies on an image of (rows, columns)."""
+    return 0 <= point[0] < image_size[1] and 0 <= point[1] < image_size[0]
+
+
+def plausible(point: Point, last_three: Sequence[Point], settings: WalkSettings) -> Point:
+    """Take the last step once more where the predicted one is far shorter, far longer or turns away."""
+    if settings.step_ratio is None:
+        return point
+    before, last = last_three[-2:]
+    step, predicted = math.dist(before, last), math.dist(last, point)
+    low, high = settings.step_ratio
+    if low * step <= predicted <= high * step and turn_degrees(before, last, point) <= settings.max_turn_degrees:
+        return point
+    return 2 * last[0] - before[0], 2 * last[1] - before[1]
+
+
+def snapped(point: Point, near: Sequence[tuple[Point, float]]) -> Point:
+    """Go to the nearest detection instead, where one lies within reach: `near` holds (x, y) and reach."""
+    reachable = [place for place, reach in near if math.dist(place, point) < reach]
+    return min(reachable, key=lambda place: math.dist(place, point), default=point)
+
+
+def _fits(area: int, before: int, ratio: tuple[float, float] | None) -> bool:
+    return ratio is None or ratio[0] * before <= area <= ratio[1] * before
+
+
+def _turned(way: Way, centroid: Point, max_turn_degrees: float) -> bool:
+    before, last = (vertebra.centroid for vertebra in way.vertebrae[-2:])
+    return turn_degrees(before, last, centroid) > max_turn_degrees
