@@ -23,6 +23,8 @@ FAULTS = {
     "    return a + b + c + d + e + g\n",
     "PLC0415": '"""A module."""\n\n\ndef f() -> int:\n    """Return."""\n    import os\n\n    return os.getpid()\n',
     "RUF100": '"""A module."""\n\nX = 1  # noqa: E501\n',
+    "S101": '"""A module."""\n\n\ndef f(x: int) -> int:\n    """Return."""\n    assert x\n    return x\n',
+    "S301": '"""A module."""\n\nimport pickle\n\nX = pickle.loads(b"")\n',
     "TID251": '"""A module."""\n\nimport pickle\n\nX = pickle.dumps(1)\n',
 }
 

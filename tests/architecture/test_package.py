@@ -17,7 +17,8 @@ PROJECT = tomllib.loads(CONFIGURATION.read_text())["project"]
 DECLARED = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
 # Needed though no module of ours imports them, and what for.
 NEVER_IMPORTED = {
-    "holoscan-cu13": "bounds what monai-deploy-app-sdk leaves open",
+    "jinja2": "the templates of fastapi",
+    "monai-deploy-app-sdk": "names the Holoscan that belongs to it; its Application and Operator are Holoscan's own classes",
     "pylibjpeg": "finds the decoders for pydicom",
     "pylibjpeg-libjpeg": "JPEG for pydicom",
     "pylibjpeg-openjpeg": "JPEG 2000 for pydicom",
