@@ -19,7 +19,7 @@ from models.errors import SpondylError
 MODULES: Mapping[str, str] = MappingProxyType(
     {"gateway": "app.gateway.process", "worker": "app.jobs.worker", "dashboard": "app.dashboard.process"}
 )
-START_PATIENCE_S = 60.0
+START_PATIENCE_S = 300.0  # a worker that loads networks on a busy machine
 ENDING_PATIENCE_S = 15.0
 LOOK_EVERY_S = 0.2
 # A process that dies at once is started again more and more slowly.

@@ -1,7 +1,5 @@
 """The Storage SCP: what its answers say, over real associations on this machine."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +17,6 @@ from app.gateway.ports import port_fault
 from app.gateway.storage_scp import STATUS_FOR, StorageScp, start_storage_scp
 from app.jobs.layout import StorageLayout
 from tests.made_dicom import made_dx
-
-SEND_AS = "DX"
 
 
 class Running:
@@ -138,15 +134,3 @@ def test_a_taken_port_is_named(running: Running) -> None:
 
     assert f"{host}:{port}" in (port_fault(host, port) or "")
     assert port_fault(host, 0) is None
-
-
-def test_the_gateway_loads_no_networks_and_no_dag() -> None:
-    """It has to start at once and stay small; its process shares nothing with the engines."""
-    program = "import sys, app.gateway.process, app.jobs.queue; print(*sorted(sys.modules))"
-
-    loaded = set(
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    )
-
-    assert "pynetdicom" in loaded
-    assert not loaded & {"torch", "holoscan", "monai", "highdicom", "scipy", "skimage", "torchvision"}

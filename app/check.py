@@ -1,0 +1,116 @@
+"""`spondyl check`: is everything that a node needs in place, and what is to be done where it is not."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from app.delivery.storage_scu import Peer, echo
+from app.gateway.inbox import MINIMUM_FREE_BYTES
+from app.gateway.ports import port_fault
+from app.jobs.layout import StorageLayout
+from app.jobs.process import read_sign
+from app.settings import Settings
+from models.errors import SpondylError
+from models.packs import load_pack
+
+EXIT_SOUND = 0
+EXIT_FAULTY = 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    to_do: what to do about it; empty where it is sound.
+    """
+
+    subject: str
+    sound: bool
+    words: str
+    to_do: str = ""
+
+
+def run_checks(settings: Settings) -> int:
+    """Look at everything, print a table, and return 0 where all is sound, else 1."""
+    findings = list(check_node(settings))
+    table = Table("", "what", "found", "to do", box=None, header_style="bold")
+    for finding in findings:
+        mark = "[green]✓[/]" if finding.sound else "[red]✗[/]"
+        table.add_row(mark, finding.subject, finding.words, finding.to_do)
+    Console(soft_wrap=True).print(table)
+    return EXIT_SOUND if all(finding.sound for finding in findings) else EXIT_FAULTY
+
+
+def check_node(settings: Settings) -> Iterator[Finding]:
+    """Look at packs, ports, storage, destinations and the accelerator, and tell of each."""
+    yield from _packs(settings)
+    layout = StorageLayout(settings.storage.resolve())
+    yield _port(layout, "gateway", settings.node.host, settings.node.port)
+    yield _port(layout, "dashboard", settings.dashboard.host, settings.dashboard.port)
+    yield _storage(layout.root)
+    yield from _destinations(settings)
+    yield _device(settings)
+
+
+def _packs(settings: Settings) -> Iterator[Finding]:
+    names = set()
+    for folder in sorted(path.parent for path in settings.packs.glob("*/pack.json")):
+        try:
+            pack = load_pack(folder)
+        except SpondylError as fault:
+            yield Finding(f"pack {folder.name}", False, str(fault), "install or import it again")
+        else:
+            names.add(pack.name)
+            yield Finding(f"pack {pack.name}", True, f"{pack.version}, {pack.engine}, hashes verified")
+    if settings.default_pack not in names:
+        words = f"{settings.default_pack} is not among the sound packs of {settings.packs}"
+        yield Finding("default pack", False, words, "set default_pack, or install that pack")
+
+
+def _port(layout: StorageLayout, process: str, host: str, port: int) -> Finding:
+    subject = f"port of the {process}"
+    sign = read_sign(layout, process)
+    if sign is not None:
+        return Finding(subject, True, f"this node listens at {sign.host}:{sign.port}")
+    fault = port_fault(host, port)
+    if fault is None:
+        return Finding(subject, True, f"{host}:{port} is free")
+    return Finding(subject, False, fault, "stop the other program, or choose another port in app.yaml")
+
+
+def _storage(root: Path) -> Finding:
+    existing = next(folder for folder in (root, *root.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    words = f"{free / (1 << 30):.1f} GiB free in {root}"
+    if free > MINIMUM_FREE_BYTES:
+        return Finding("storage", True, words)
+    return Finding("storage", False, words, "make room: below 1 GiB the node takes no study")
+
+
+def _destinations(settings: Settings) -> Iterator[Finding]:
+    if not settings.destinations:
+        yield Finding("destinations", False, "none: results stay in the storage folder", "name your PACS in app.yaml")
+    for destination in settings.destinations:
+        peer = Peer(destination.ae_title, destination.host, destination.port)
+        fault = echo(peer, calling_ae_title=settings.node.ae_title)
+        subject = f"destination {destination.name}"
+        if fault is None:
+            yield Finding(subject, True, f"{peer.ae_title} at {peer.host}:{peer.port} answers C-ECHO")
+        else:
+            yield Finding(subject, False, fault, "start it, or mend its entry in app.yaml")
+
+
+def _device(settings: Settings) -> Finding:
+    # The driver's device files: asking torch would take seconds, and only the worker may load it.
+    count = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    if count:
+        return Finding("accelerator", True, f"{count} NVIDIA GPU; device is {settings.device}")
+    if settings.device.startswith("cuda"):
+        return Finding(
+            "accelerator", False, f"device is {settings.device}; no GPU is here", "set device to auto or cpu"
+        )
+    return Finding("accelerator", True, "no GPU: the networks run on the processor")
