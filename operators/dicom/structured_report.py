@@ -122,19 +122,32 @@ def _vertebra_group(
         tracking_identifier=sr.TrackingIdentifier(
             uid=tracking_uid(source, algorithm, structure), identifier=plain_text(structure.label)
         ),
-        referenced_segment=sr.ReferencedSegmentationFrame(
-            sop_class_uid=segmentation.SOPClassUID,
-            sop_instance_uid=segmentation.SOPInstanceUID,
-            frame_number=_frame_of(segmentation, structure.segment_number),
-            segment_number=structure.segment_number,
-            source_image=sr.SourceImageForSegmentation(source[0].SOPClassUID, source[0].SOPInstanceUID),
-        ),
+        referenced_segment=_segment_reference(structure, source[0], segmentation),
         finding_category=codes.ANATOMICAL_STRUCTURE,
         finding_type=codes.VERTEBRA,
         finding_sites=[sr.FindingSite(level)],
         algorithm_id=_algorithm_id(algorithm),
         measurements=measurements,
     )
+
+
+def _segment_reference(
+    structure: FoundStructure, source: Dataset, segmentation: Dataset
+) -> sr.ReferencedSegmentationFrame:
+    """Return the reference to a Segment by its number alone.
+
+    PS3.3 C.18.4: frame or Segment Number, not both, and a frame of a label map holds all Segments. highdicom wants a
+    frame, so that it is taken out again.
+    """
+    reference = sr.ReferencedSegmentationFrame(
+        sop_class_uid=segmentation.SOPClassUID,
+        sop_instance_uid=segmentation.SOPInstanceUID,
+        frame_number=1,
+        segment_number=structure.segment_number,
+        source_image=sr.SourceImageForSegmentation(source.SOPClassUID, source.SOPInstanceUID),
+    )
+    del reference[0].ReferencedSOPSequence[0].ReferencedFrameNumber
+    return reference
 
 
 def _image_group(
@@ -196,9 +209,9 @@ def _observation_context(algorithm: AlgorithmIdentity) -> sr.ObservationContext:
         model_name=plain_text(f"{algorithm.name} {algorithm.version}"),
         serial_number=algorithm.digest[:16],
     )
-    device_type = Code("121007", "DCM", "Device")
+    observer_type = hd.sr.CodedConcept("121007", "DCM", "Device")
     return sr.ObservationContext(
-        observer_device_context=sr.ObserverContext(observer_type=device_type, observer_identifying_attributes=device)
+        observer_device_context=sr.ObserverContext(observer_type, observer_identifying_attributes=device)
     )
 
 
@@ -209,15 +222,6 @@ def _procedure(source: Dataset) -> hd.sr.CodedConcept:
         item = performed[0]
         return hd.sr.CodedConcept(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
     return hd.sr.CodedConcept.from_code(codes.PLAIN_RADIOGRAPHY)
-
-
-def _frame_of(segmentation: Dataset, segment_number: int) -> int:
-    """Return the 1-based frame that holds a Segment: a label map has one frame, BINARY a frame per Segment."""
-    for number, groups in enumerate(segmentation.PerFrameFunctionalGroupsSequence, start=1):
-        identification = groups.get("SegmentIdentificationSequence")
-        if not identification or identification[0].ReferencedSegmentNumber == segment_number:
-            return number
-    raise ResultError(f"Segmentation {segmentation.SOPInstanceUID} has no frame for Segment {segment_number}")
 
 
 def _evidence(segmentation: Dataset) -> Dataset:
