@@ -41,6 +41,11 @@ class _Process:
     deaths: int = 0
     start_again_at: float | None = None
 
+    def let_go(self) -> None:
+        """Close this end of the lifeline."""
+        if self.popen.stdin is not None:
+            self.popen.stdin.close()
+
 
 @dataclass
 class Node:
@@ -102,14 +107,15 @@ class Node:
             except subprocess.TimeoutExpired:
                 popen.kill()
                 popen.wait()
-            if popen.stdin is not None:
-                popen.stdin.close()
+        for process in self._processes.values():
+            process.let_go()
 
     def _look_after(self, name: str, process: _Process) -> None:
         now = time.monotonic()
         if process.popen.poll() is None:
             return
         if process.start_again_at is None:
+            process.let_go()
             deaths = 1 if now - process.started_at > STABLE_AFTER_S else process.deaths + 1
             pause = RESTART_PAUSES_S[min(deaths, len(RESTART_PAUSES_S)) - 1]
             log.error("process_died", name=name, exit_status=process.popen.returncode, deaths=deaths, pause_s=pause)

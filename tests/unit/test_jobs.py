@@ -1,0 +1,164 @@
+"""Jobs: records, states, the look at results, and what a run means for its job."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.jobs.job import FINAL_STATES, STATE_SENTENCES, JobState, SeriesJob
+from app.jobs.layout import StorageLayout
+from app.jobs.process import DEAD_AFTER_S, Heartbeat, read_sign
+from app.jobs.queue import JobQueue, QueueUnavailable
+from app.jobs.results import ResultFault, check_results
+from app.jobs.runner import answer_of
+from app.report import RunReport, SeriesReport
+from tests.made_dicom import made_dx
+
+JOB = SeriesJob(
+    job_id="ab" * 16,
+    study_instance_uid="1.2",
+    series_instance_uid="1.2.3",
+    modality="DX",
+    calling_ae_title="PACS",
+    instance_count=1,
+)
+
+
+def view(status: str, reason: str = "because", labels: tuple[str, ...] = ()) -> SeriesReport:
+    """Return the report of one radiograph."""
+    return SeriesReport(
+        study_instance_uid="1.2",
+        series_instance_uid="1.2.3",
+        sop_instance_uids=("1.2.3.4",),
+        decision="spinefm",
+        status=status,  # type: ignore[arg-type]
+        reason=reason,
+        numbering="landmark",
+        structures=tuple({"label": label} for label in labels),
+    )
+
+
+def report(*views: SeriesReport, faults: tuple[str, ...] = ()) -> RunReport:
+    """Return the report of a run."""
+    return RunReport("0", views, faults=tuple((Path("file"), fault) for fault in faults))
+
+
+def test_every_state_has_a_sentence() -> None:
+    """A state that nobody can read in words is none."""
+    assert set(STATE_SENTENCES) == set(JobState)
+    assert all(sentence.endswith(".") for sentence in STATE_SENTENCES.values())
+
+
+def test_a_job_that_has_ended_is_in_a_final_state() -> None:
+    """What waits or runs can be stopped; what has ended can be tried again."""
+    assert set(JobState) - FINAL_STATES == {JobState.QUEUED, JobState.PROCESSING, JobState.DELIVERING}
+
+
+def test_a_segmented_series_says_what_was_found() -> None:
+    """The first thing that a radiologist asks."""
+    answer = answer_of(report(view("succeeded", labels=("C3", "C4", "C5"))))
+
+    assert (answer.decision, answer.sentence) == ("segmented", "3 vertebrae: C3 to C5 (numbering: landmark)")
+
+
+def test_a_series_of_two_views_is_delivered_if_one_of_them_was_segmented() -> None:
+    """A lateral and an AP view in one series: the sentence tells of both."""
+    answer = answer_of(report(view("succeeded", labels=("L1", "L2")), view("refused", "refused: an AP view")))
+
+    assert answer.decision == "segmented"
+    assert "refused: an AP view" in answer.sentence
+
+
+def test_a_refusal_outweighs_a_skipped_view() -> None:
+    """An engine looked: that is worth more to know."""
+    assert answer_of(report(view("skipped"), view("refused"))).decision == "refused"
+    assert answer_of(report(view("skipped"))).decision == "skipped"
+
+
+@pytest.mark.parametrize(
+    "run",
+    [report(view("failed", "failed while reading")), report(faults=("failed while reading",))],
+    ids=["a view", "a file"],
+)
+def test_a_fault_without_any_result_fails_the_job(run: RunReport) -> None:
+    """It must not look like a series that nobody wanted."""
+    with pytest.raises(ResultFault, match="failed while reading"):
+        answer_of(run)
+
+
+def test_a_run_that_saw_nothing_fails_the_job() -> None:
+    """The job has instances, so something is wrong."""
+    with pytest.raises(ResultFault, match="no instance of the series can be read"):
+        answer_of(report())
+
+
+def write_result(folder: Path, name: str = "a", **options: object) -> str:
+    """Write a data set as if it were a result, and return its study."""
+    dataset = made_dx(np.zeros((4, 4)), **options)  # type: ignore[arg-type]
+    folder.mkdir(exist_ok=True)
+    dataset.save_as(folder / f"{name}.dcm", enforce_file_format=True)
+    return str(dataset.StudyInstanceUID)
+
+
+def test_results_of_the_sources_study_may_leave(tmp_path: Path) -> None:
+    """The last look counts them."""
+    study = write_result(tmp_path / "out")
+
+    assert check_results(tmp_path / "out", study) == 1
+
+
+def test_a_result_of_another_study_stays_here(tmp_path: Path) -> None:
+    """A report in the wrong patient's study is the worst that can happen."""
+    write_result(tmp_path / "out")
+
+    with pytest.raises(ResultFault, match="does not belong to the study"):
+        check_results(tmp_path / "out", "1.2.3")
+
+
+def test_two_results_under_one_uid_stay_here(tmp_path: Path) -> None:
+    """The receiver would keep either."""
+    study = write_result(tmp_path / "out", "a")
+    write_result(tmp_path / "out", "b")
+
+    with pytest.raises(ResultFault, match="twice"):
+        check_results(tmp_path / "out", study)
+
+
+def test_success_without_a_result_is_a_fault(tmp_path: Path) -> None:
+    """The job must not end as delivered with nothing sent."""
+    with pytest.raises(ResultFault, match="wrote no result"):
+        check_results(tmp_path, "1.2")
+
+
+def test_a_job_survives_its_json() -> None:
+    """The record in job.json is the job."""
+    assert SeriesJob.from_mapping(json.loads(JOB.to_json())) == JOB
+
+
+def test_a_queue_that_nobody_has_made_yet_is_said_to_be_so(tmp_path: Path) -> None:
+    """`spondyl jobs list` before the first `spondyl serve` makes no empty database."""
+    layout = StorageLayout(tmp_path)
+
+    with pytest.raises(QueueUnavailable, match="start the node"):
+        JobQueue(layout.queue_url).submit(replace(JOB, job_id="cd" * 16))
+    assert not layout.queue_file.exists()
+
+
+def test_a_process_is_alive_while_its_sign_is_fresh(tmp_path: Path) -> None:
+    """The dashboard and `check` read it; a killed process leaves an old one."""
+    layout = StorageLayout(tmp_path)
+    layout.create()
+    heartbeat = Heartbeat(layout, "gateway", host="127.0.0.1", port=104)
+
+    heartbeat.start()
+    written_at = (layout.heartbeats / "gateway").stat().st_mtime
+    fresh = read_sign(layout, "gateway", now=written_at + 1)
+    stale = read_sign(layout, "gateway", now=written_at + DEAD_AFTER_S)
+    heartbeat.stop()
+
+    assert fresh is not None
+    assert (fresh.host, fresh.port) == ("127.0.0.1", 104)
+    assert stale is None
+    assert read_sign(layout, "gateway") is None
