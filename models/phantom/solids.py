@@ -47,7 +47,7 @@ class PosteriorStyle:
     def draw(rng: np.random.Generator) -> "PosteriorStyle":
         """Draw the style of one person."""
         return PosteriorStyle(
-            offset=rng.uniform(-0.1, 0.14),
+            offset=rng.uniform(-0.24, 0.12),
             width=rng.uniform(0.45, 0.8),
             lean=rng.uniform(0.3, 1.2),
             droop=rng.uniform(0.05, 0.6),

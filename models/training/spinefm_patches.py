@@ -10,6 +10,7 @@ from models.spinefm.compact import CompactClassifier, CompactSegmenter
 from models.training.scenes import SceneStore, TrainingScene, decoy, exposed
 from models.training.warp import warp
 
+UNDER_SHOULDERS = ("T2", "T3", "T4")  # of a cervical radiograph: nobody could draw them; the walk is to stop before
 SEGMENTER_EDGE = 3.0  # of the body size
 CLASSIFIER_EDGE = 2.6
 SEGMENTER_SIZE, CLASSIFIER_SIZE = 128, 80
@@ -19,6 +20,10 @@ Rng = np.random.Generator
 
 def _whole(scene: TrainingScene) -> list[str]:
     return [level for level in scene.centroids_px if (scene.labelmap == LEVEL_VALUE[level]).any()]
+
+
+def _visible(scene: TrainingScene, levels: list[str]) -> list[str]:
+    return levels if scene.region != "cervical" else [level for level in levels if level not in UNDER_SHOULDERS]
 
 
 def _jitter(centre: Point, size: float, spread: float, rng: Rng) -> Point:
@@ -73,7 +78,8 @@ def classifier_example(scene: TrainingScene, image: np.ndarray, levels: list[str
         level = str(rng.choice(landmarks)) if landmarks and rng.random() < 0.3 else str(rng.choice(levels))
         size = scene.body_size_px[level]
         centre = _jitter(scene.centroids_px[level], size, 0.22, rng)
-        kind = {"C2": 2, "S1": 3}.get(level, 1)
+        hidden = scene.region == "cervical" and level in UNDER_SHOULDERS
+        kind = 0 if hidden else {"C2": 2, "S1": 3}.get(level, 1)
     else:
         while True:
             centre, size = _decoy_point(scene, rng)
@@ -97,11 +103,12 @@ class PatchStep:
         while len(patches) < self.scenes * self.patches:
             scene = self.store.draw(rng)
             levels = _whole(scene)
-            if len(levels) < 2:
+            visible = _visible(scene, levels)
+            if len(visible) < 2:
                 continue
             image = exposed(scene.planes, rng)
             for _ in range(self.patches):
-                patch, mask = segmenter_example(scene, image, str(rng.choice(levels)), rng)
+                patch, mask = segmenter_example(scene, image, str(rng.choice(visible)), rng)
                 patches.append(patch)
                 masks.append(mask)
             for _ in range(2 * self.patches):
