@@ -182,7 +182,7 @@ def test_an_odd_prediction_is_replaced_by_the_last_step() -> None:
 def test_a_blob_of_another_size_ends_the_walk_and_is_told() -> None:
     """A mask many times larger than the one before is no vertebra."""
     drawing = draw_spine(5)
-    drawing.pixels[200:300, 100:260] = 0.6
+    drawing.pixels[185:300, 100:260] = 0.6
 
     result = engine(networks(detector=DrawnDetector(hidden=(5,)))).segment(image_of(drawing))
 
