@@ -146,6 +146,7 @@ def test_the_engine_sees_dense_tissue_bright_whatever_the_phantom_stores() -> No
     assert pixels[phantom.labelmap > 0].mean() > np.median(pixels)
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_taken_from_the_cache_and_not_measured_again(pack: Path, tmp_path: Path) -> None:
     """A run that was interrupted goes on; here everything was done, and an engine that is missing is not missed."""
     kept = measure_phantoms(
@@ -249,6 +250,7 @@ def test_an_overlay_tints_what_was_found_and_draws_the_truth_in_white() -> None:
     assert not white[200:280, 200:280].any()
 
 
+@pytest.mark.slow
 def test_the_command_names_a_missing_pack_and_writes_nothing(tmp_path: Path) -> None:
     """One sentence and status 2."""
     out = tmp_path / "accuracy.md"

@@ -1,0 +1,59 @@
+// Pictures of studies in OHIF with a Segmentation loaded, one after the other: a software renderer takes every core.
+// usage: node ohif_picture.mjs OHIF_URL SERIES_DESCRIPTION (STUDY_INSTANCE_UID OUT.png)...
+// A picture is taken as soon as the viewport shows colour, or the page has fallen over, or the time is up.
+import { chromium } from 'playwright-core';
+
+const LIMIT_MS = 120000; // for a busy machine; a free one takes some 10 s a study
+const COLOURED_PIXELS = 500; // an overlay has thousands, the viewport's own canvas none
+const [url, series, ...studies] = process.argv.slice(2);
+
+// In the page: whether a canvas of the viewport holds colour, or no viewport is left.
+const settled = (least) => {
+  const canvases = [...document.querySelectorAll('canvas.cornerstone-canvas')];
+  return !canvases.length || canvases.some((canvas) => {
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    let coloured = 0;
+    for (let i = 0; i < data.length; i += 4) {
+      const [low, high] = [Math.min(data[i], data[i + 1], data[i + 2]), Math.max(data[i], data[i + 1], data[i + 2])];
+      coloured += high - low > 40;
+    }
+    return coloured > least;
+  });
+};
+
+const photograph = async (context, study, out) => {
+  const page = await context.newPage();
+  page.on('pageerror', (error) => console.log(`${study}: ${error.message.slice(0, 300)}`));
+  // Dialogues of a first visit, whenever they come up, stand in the way of every click.
+  for (const text of ['Confirm and hide', 'Skip all']) {
+    const button = page.getByText(text, { exact: true });
+    await page.addLocatorHandler(button, () => button.first().click());
+  }
+  await page.goto(`${url}/viewer?StudyInstanceUIDs=${study}`, { timeout: LIMIT_MS });
+  await page.locator('canvas.cornerstone-canvas').first().waitFor({ timeout: LIMIT_MS });
+  await page.getByText(series, { exact: true }).first().dblclick({ timeout: LIMIT_MS });
+  const overlay = () => page.waitForFunction(settled, COLOURED_PIXELS, { timeout: LIMIT_MS, polling: 250 });
+  await overlay().catch(() => {}); // without one, the picture shows what there is instead
+  const open = page.getByText('Yes', { exact: true }); // "Do you want to open this Segmentation?"
+  if (await page.locator('canvas.cornerstone-canvas').count()) {
+    await open.first().click({ timeout: 10000 }).catch(() => {});
+    await page.getByText('Segments', { exact: false }).first().waitFor({ timeout: 10000 }).catch(() => {});
+    await overlay().catch(() => {});
+    await page.waitForTimeout(1000); // the viewport grows or shrinks to make room for the list
+  }
+  await page.screenshot({ path: out });
+  await page.close();
+};
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
+  args: [
+    '--no-sandbox', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+    '--disable-quic', '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--ignore-gpu-blocklist',
+  ],
+});
+const context = await browser.newContext({ viewport: { width: 1200, height: 800 } }); // one cache for all
+for (let index = 0; index < studies.length; index += 2) {
+  await photograph(context, studies[index], studies[index + 1]).catch((error) => console.log(`${studies[index]}: ${error.message}`));
+}
+await browser.close();
