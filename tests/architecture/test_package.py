@@ -18,7 +18,7 @@ DECLARED = {canonicalize_name(Requirement(line).name) for line in PROJECT["depen
 # Needed though no module of ours imports them, and what for.
 NEVER_IMPORTED = {
     "jinja2": "the templates of fastapi",
-    "monai-deploy-app-sdk": "names the Holoscan that belongs to it; its Application and Operator are Holoscan's own classes",
+    "monai-deploy-app-sdk": "names its Holoscan, whose Application and Operator are the ones it uses",
     "pylibjpeg": "finds the decoders for pydicom",
     "pylibjpeg-libjpeg": "JPEG for pydicom",
     "pylibjpeg-openjpeg": "JPEG 2000 for pydicom",

@@ -17,7 +17,7 @@ COMMON_HOSTS = frozenset(
         "dicom.nema.org",
     }
 )
-_HOST = re.compile(r"\b[a-z][a-z0-9+.-]*://([^\s/:\"'`<>()\]}$]+)", re.IGNORECASE)
+_HOST = re.compile(r"\b[a-z][a-z0-9+.-]*://([^\s/:\"'`<>()\]{}$]+)", re.IGNORECASE)
 _MACHINE_PATH = re.compile(r"(?<![\w./~-])/(?:root|home|work|Users|mnt|media)/[\w.-]+")
 
 
