@@ -1,8 +1,6 @@
 """report.json: what became of every Series of a run, for people and programs."""
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 from models.contracts import FoundStructure
 from models.spinefm.morphometry import Quantity, SpineMorphometry, VertebraMorphometry
 from operators.dicom.identity import Profile
+from operators.files import write_whole
 from operators.outcome import SeriesOutcome, Status, WrittenOutput
 
 EXIT_SUCCEEDED = 0
@@ -99,15 +98,8 @@ class RunReport:
 
     def write(self, folder: Path) -> Path:
         """Write report.json into a folder, whole or not at all, and return its path."""
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / REPORT_NAME
-        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".report-", delete=False, encoding="utf-8") as file:
-            json.dump(self.as_json(), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        partial = Path(file.name)
-        partial.chmod(0o644)
-        partial.replace(path)
+        write_whole(path, json.dumps(self.as_json(), indent=1).encode())
         return path
 
 

@@ -1,0 +1,139 @@
+"""The steps of the DAG after the engine's answer: Segmentation, report and picture, verified and on disk."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from models.contracts import Numbering, RadiographImage, RadiographResult
+from models.errors import SpondylError
+from models.spinefm.morphometry import SpineMorphometry
+from operators.dicom.identity import AlgorithmIdentity, Profile
+from operators.dicom.picture import Caption, render_overlay
+from operators.dicom.secondary_capture import default_caption, picture_as_secondary_capture
+from operators.dicom.segmentation import build_segmentation
+from operators.dicom.structured_report import build_report
+from operators.dicom.verify import encode, verify_overlay, verify_report, verify_segmentation
+from operators.files import write_whole
+from operators.outcome import SeriesOutcome, WrittenOutput
+from operators.steps import RunPlan
+
+NUMBERING_NOTES: Mapping[Numbering, str] = {
+    "landmark": "",
+    "assumed": "numbering assumed",
+    "unknown": "levels not known",
+}
+
+
+class NothingToWrite(SpondylError):
+    """A writer was asked before the engine answered: the DAG is wired wrongly."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the engine answered, complete."""
+
+    source: tuple[Dataset, ...]
+    image: RadiographImage
+    result: RadiographResult
+    morphometry: SpineMorphometry
+    algorithm: AlgorithmIdentity
+
+
+def write_segmentations(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
+    """Write a Segmentation per profile.
+
+    Raises:
+        ResultError: what was encoded is not what the engine answered; it is not written.
+    """
+    answer = _answer(outcome)
+    structures = answer.result.structures
+    segmentations: dict[Profile, Dataset] = {}
+    outputs = []
+    for target in plan.targets:
+        segmentation = build_segmentation(
+            answer.result.labelmap,
+            answer.source,
+            structures,
+            algorithm=answer.algorithm,
+            profile=target.profile,
+            spacing_mm=answer.image.spacing_mm,
+        )
+        encoded = encode(segmentation)
+        verify_segmentation(encoded, answer.result.labelmap, answer.source, structures)
+        outputs.append(_write_dicom(segmentation, encoded, target.profile, target.folder))
+        segmentations[target.profile] = segmentation
+    return replace(outcome, segmentations=segmentations, outputs=(*outcome.outputs, *outputs))
+
+
+def write_reports(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
+    """Write a report per profile: it points at the Segmentation of that profile.
+
+    Raises:
+        ResultError: the report does not say what it should; it is not written.
+    """
+    answer = _answer(outcome)
+    segmentations: Mapping[Profile, Dataset] = outcome.segmentations
+    outputs = []
+    for target in plan.targets:
+        report = build_report(
+            answer.morphometry,
+            answer.source,
+            answer.result.structures,
+            segmentation=segmentations[target.profile],
+            algorithm=answer.algorithm,
+            numbering=answer.result.numbering,
+            warnings=(*answer.result.warnings, f"lengths: {outcome.spacing_source}"),
+            profile=target.profile,
+        )
+        encoded = encode(report)
+        verify_report(encoded, answer.source, segmentations[target.profile])
+        outputs.append(_write_dicom(report, encoded, target.profile, target.folder))
+    return replace(outcome, outputs=(*outcome.outputs, *outputs))
+
+
+def write_pictures(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
+    """Draw the overlay once and write it per profile, as a Secondary Capture and as PNG.
+
+    Raises:
+        ResultError: the Secondary Capture does not hold the picture; it is not written.
+    """
+    answer = _answer(outcome)
+    caption = _caption(answer)
+    picture = render_overlay(answer.image.pixels, answer.result.labelmap, answer.result.structures, caption)
+    png = BytesIO()
+    Image.fromarray(picture).save(png, format="PNG")
+    number = "" if outcome.view_number == 1 else f"-{outcome.view_number}"
+    place = Path(outcome.series.study_instance_uid) / f"{outcome.series.series_instance_uid}{number}.png"
+    outputs = []
+    for target in plan.targets:
+        overlay = picture_as_secondary_capture(picture, answer.source, answer.algorithm)
+        encoded = encode(overlay)
+        verify_overlay(encoded, picture, answer.source)
+        outputs.append(_write_dicom(overlay, encoded, target.profile, target.folder))
+        write_whole(target.folder / place, png.getvalue())
+        outputs.append(WrittenOutput(target.profile, place, None, None))
+    return replace(outcome, outputs=(*outcome.outputs, *outputs))
+
+
+def _caption(answer: _Answer) -> Caption:
+    """Return what the picture says beside the names: doubt about the numbering must not stay in the report alone."""
+    note = NUMBERING_NOTES[answer.result.numbering]
+    return replace(default_caption(answer.algorithm), note=note, facing=answer.morphometry.facing)
+
+
+def _write_dicom(dataset: Dataset, encoded: bytes, profile: Profile, folder: Path) -> WrittenOutput:
+    place = Path(dataset.StudyInstanceUID) / dataset.SeriesInstanceUID / f"{dataset.SOPInstanceUID}.dcm"
+    write_whole(folder / place, encoded)
+    return WrittenOutput(profile, place, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
+
+
+def _answer(outcome: SeriesOutcome) -> _Answer:
+    image, result = outcome.image, outcome.result
+    morphometry, algorithm = outcome.morphometry, outcome.algorithm
+    if image is None or result is None or morphometry is None or algorithm is None:
+        raise NothingToWrite(f"series {outcome.series.series_instance_uid} has no result to write")
+    return _Answer(tuple(outcome.series.datasets), image, result, morphometry, algorithm)
