@@ -89,7 +89,7 @@ def test_the_walk_is_read_from_the_pack_and_else_by_default(tmp_path: Path) -> N
     [
         (lambda body: body["networks"].pop("classifier"), "no entry for classifier"),
         (lambda body: body["networks"]["segmenter"].pop("patch_edge"), "'patch_edge' is missing"),
-        (lambda body: body["networks"]["segmenter"].update(patch_edge={"mm": 3}), "neither 'px' nor 'body_sizes'"),
+        (lambda body: body["networks"]["segmenter"].update(patch_edge={"mm": 3}), "patch_edge .* is neither 'px'"),
         (lambda body: body["networks"]["segmenter"].update(mask_upsampling="cubic"), "'cubic' is none of nearest"),
         (lambda body: body["networks"]["classifier"].update(classes=["vertebra"]), "classes .* are not background"),
         (lambda body: body["walk"].update(iuo=0.2), "walk iuo means nothing"),
