@@ -6,6 +6,7 @@ would load torch and all of MONAI before the first Series is looked at.
 
 from typing import Any
 
+from holoscan.conditions import CountCondition
 from holoscan.core import Application
 
 from operators.dicom.series import SeriesFiles
@@ -38,7 +39,8 @@ class SpineApplication(Application):  # type: ignore[misc]  # Holoscan ships no 
 
     def compose(self) -> None:
         """Wire the operators."""
-        loader = DicomLoaderOperator(self, files=self._files, name="dicom_loader")
+        once = CountCondition(self, count=1)  # a source without it would tick for ever
+        loader = DicomLoaderOperator(self, once, files=self._files, name="dicom_loader")
         router = ModalityRouterOperator(
             self, plan=self._plan, view_number=self._files.view_number, name="modality_router"
         )
