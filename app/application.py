@@ -22,7 +22,7 @@ from operators.steps import RunPlan
 
 
 class SpineApplication(Application):  # type: ignore[misc]  # Holoscan ships no types
-    """loader → router → SpineFM → SEG writer → report writer → picture writer.
+    """loader → router → SpineFM → SEG writer → report writer → picture writer → store.
 
     One run takes one Series (a radiograph: one instance of it), so that memory stays flat whatever the folder holds.
     The report refers to the Segmentation and the picture to neither, so the writers stand in a row: what one cannot
@@ -48,8 +48,8 @@ class SpineApplication(Application):  # type: ignore[misc]  # Holoscan ships no 
         seg_writer = SegWriterOperator(self, plan=self._plan, name="seg_writer")
         report_writer = ReportWriterOperator(self, plan=self._plan, name="report_writer")
         picture_writer = PictureWriterOperator(self, plan=self._plan, name="picture_writer")
-        segmented = OutcomeOperator(self, collect=self.outcomes.append, name="segmented")
-        skipped = OutcomeOperator(self, collect=self.outcomes.append, name="skipped")
+        segmented = OutcomeOperator(self, plan=self._plan, collect=self.outcomes.append, name="segmented")
+        skipped = OutcomeOperator(self, plan=self._plan, collect=self.outcomes.append, name="skipped")
 
         self.add_flow(loader, router, {("series", "series")})
         self.add_flow(router, skipped, {(SKIPPED, "outcome")})

@@ -114,10 +114,7 @@ def _run_one(files: SeriesFiles, plan: RunPlan) -> SeriesReport:
     outcomes = _through_dag(files, plan)
     if not outcomes:
         raise InstanceError(f"{files.paths[0]}: the DAG ended without an outcome; see the log")
-    outcome = outcomes[0]
-    if outcome.status != "succeeded":
-        _discard(outcome, plan)
-    entry = series_report(outcome)
+    entry = series_report(outcomes[0])
     log.info(
         "series_done",
         study=entry.study_instance_uid,
@@ -141,10 +138,3 @@ def _through_dag(files: SeriesFiles, plan: RunPlan) -> list[SeriesOutcome]:
     application = SpineApplication(files=files, plan=plan)
     application.run()
     return application.outcomes
-
-
-def _discard(outcome: SeriesOutcome, plan: RunPlan) -> None:
-    """Remove what was written before a later step failed: a result is whole or it is not there."""
-    folders = {target.profile: target.folder for target in plan.targets}
-    for output in outcome.outputs:
-        (folders[output.profile] / output.path).unlink(missing_ok=True)

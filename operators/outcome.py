@@ -5,6 +5,7 @@ one, and steps after a fault pass it on untouched.
 """
 
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,15 +36,23 @@ class Target:
 
 @dataclass(frozen=True)
 class WrittenOutput:
-    """A file that a writer wrote.
+    """A file of the results.
 
-    path: relative to the target's folder. sop_class_uid: None for a PNG.
+    path: relative to the folder of its profile's target. sop_class_uid, sop_instance_uid: None for a PNG.
     """
 
     profile: Profile
     path: Path
     sop_class_uid: str | None
     sop_instance_uid: str | None
+
+
+@dataclass(frozen=True)
+class EncodedOutput:
+    """A verified result that is not on disk yet: nothing is written before everything has been made."""
+
+    output: WrittenOutput
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class SeriesOutcome:
     spacing_source: a sentence on where millimetres come from.
     morphometry: what was measured on the result.
     segmentations: profile → Segmentation, for the report that points at it.
+    encoded: what is to be written; outputs: what has been written.
     """
 
     series: SourceSeries
@@ -71,13 +81,10 @@ class SeriesOutcome:
     spacing_source: str = ""
     morphometry: SpineMorphometry | None = None
     segmentations: Mapping[Profile, Dataset] = field(default_factory=dict)
+    encoded: tuple[EncodedOutput, ...] = ()
     outputs: tuple[WrittenOutput, ...] = ()
     warnings: tuple[str, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
-
-    def without_arrays(self) -> "SeriesOutcome":
-        """Return what a report needs, so that a long run does not keep every picture."""
-        return replace(self, image=None, segmentations={})
 
 
 Step = Callable[[SeriesOutcome], SeriesOutcome]
@@ -97,7 +104,10 @@ def carry(name: str, step: Step, outcome: SeriesOutcome) -> SeriesOutcome:
     except SpondylError as error:
         log.error("series_failed", instance=uid, step=name, kind=type(error).__name__)
         done = replace(outcome, status="failed", reason=f"failed while {name}: {error}")
-    except Exception as error:  # whatever it is, the other series must go on; the report and the log name it
-        log.exception("series_failed", instance=uid, step=name, kind=type(error).__name__)
+    except Exception as error:  # whatever it is, the other series must go on
+        # Where it happened, but not its message: foreign libraries quote values of the data set.
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
+        log.error("series_failed", instance=uid, step=name, kind=type(error).__name__, place=place)
         done = replace(outcome, status="failed", reason=f"failed while {name}: {type(error).__name__}: {error}")
     return replace(done, timings_s={**done.timings_s, name: round(time.perf_counter() - start, 4)})

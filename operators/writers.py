@@ -1,4 +1,8 @@
-"""The steps of the DAG after the engine's answer: Segmentation, report and picture, verified and on disk."""
+"""The steps of the DAG after the engine's answer: Segmentation, report and picture, verified, then on disk.
+
+The writers encode and verify; `store_results` puts all files of a Series on disk once the last one is made, so that
+a result is whole or not there.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +22,7 @@ from operators.dicom.segmentation import build_segmentation
 from operators.dicom.structured_report import build_report
 from operators.dicom.verify import encode, verify_overlay, verify_report, verify_segmentation
 from operators.files import write_whole
-from operators.outcome import SeriesOutcome, WrittenOutput
+from operators.outcome import EncodedOutput, SeriesOutcome, WrittenOutput
 from operators.steps import RunPlan
 
 NUMBERING_NOTES: Mapping[Numbering, str] = {
@@ -44,7 +48,7 @@ class _Answer:
 
 
 def write_segmentations(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
-    """Write a Segmentation per profile.
+    """Encode a Segmentation per profile.
 
     Raises:
         ResultError: what was encoded is not what the engine answered; it is not written.
@@ -64,13 +68,13 @@ def write_segmentations(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
         )
         encoded = encode(segmentation)
         verify_segmentation(encoded, answer.result.labelmap, answer.source, structures)
-        outputs.append(_write_dicom(segmentation, encoded, target.profile, target.folder))
+        outputs.append(_dicom(segmentation, encoded, target.profile))
         segmentations[target.profile] = segmentation
-    return replace(outcome, segmentations=segmentations, outputs=(*outcome.outputs, *outputs))
+    return replace(outcome, segmentations=segmentations, encoded=(*outcome.encoded, *outputs))
 
 
 def write_reports(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
-    """Write a report per profile: it points at the Segmentation of that profile.
+    """Encode a report per profile: it points at the Segmentation of that profile.
 
     Raises:
         ResultError: the report does not say what it should; it is not written.
@@ -91,12 +95,12 @@ def write_reports(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
         )
         encoded = encode(report)
         verify_report(encoded, answer.source, segmentations[target.profile])
-        outputs.append(_write_dicom(report, encoded, target.profile, target.folder))
-    return replace(outcome, outputs=(*outcome.outputs, *outputs))
+        outputs.append(_dicom(report, encoded, target.profile))
+    return replace(outcome, encoded=(*outcome.encoded, *outputs))
 
 
 def write_pictures(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
-    """Draw the overlay once and write it per profile, as a Secondary Capture and as PNG.
+    """Draw the overlay once and encode it per profile, as a Secondary Capture and as PNG.
 
     Raises:
         ResultError: the Secondary Capture does not hold the picture; it is not written.
@@ -113,10 +117,25 @@ def write_pictures(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
         overlay = picture_as_secondary_capture(picture, answer.source, answer.algorithm)
         encoded = encode(overlay)
         verify_overlay(encoded, picture, answer.source)
-        outputs.append(_write_dicom(overlay, encoded, target.profile, target.folder))
-        write_whole(target.folder / place, png.getvalue())
-        outputs.append(WrittenOutput(target.profile, place, None, None))
-    return replace(outcome, outputs=(*outcome.outputs, *outputs))
+        outputs.append(_dicom(overlay, encoded, target.profile))
+        outputs.append(EncodedOutput(WrittenOutput(target.profile, place, None, None), png.getvalue()))
+    return replace(outcome, encoded=(*outcome.encoded, *outputs))
+
+
+def store_results(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
+    """Put everything that was encoded on disk; where one file cannot be written, none stays."""
+    folders = {target.profile: target.folder for target in plan.targets}
+    written: list[Path] = []
+    try:
+        for encoded in outcome.encoded:
+            path = folders[encoded.output.profile] / encoded.output.path
+            write_whole(path, encoded.content)
+            written.append(path)
+    except OSError:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return replace(outcome, outputs=tuple(encoded.output for encoded in outcome.encoded), encoded=())
 
 
 def _caption(answer: _Answer) -> Caption:
@@ -125,10 +144,9 @@ def _caption(answer: _Answer) -> Caption:
     return replace(default_caption(answer.algorithm), note=note, facing=answer.morphometry.facing)
 
 
-def _write_dicom(dataset: Dataset, encoded: bytes, profile: Profile, folder: Path) -> WrittenOutput:
+def _dicom(dataset: Dataset, encoded: bytes, profile: Profile) -> EncodedOutput:
     place = Path(dataset.StudyInstanceUID) / dataset.SeriesInstanceUID / f"{dataset.SOPInstanceUID}.dcm"
-    write_whole(folder / place, encoded)
-    return WrittenOutput(profile, place, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
+    return EncodedOutput(WrittenOutput(profile, place, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)), encoded)
 
 
 def _answer(outcome: SeriesOutcome) -> _Answer:
