@@ -171,8 +171,27 @@ def image_as_json(image: ImageScore) -> dict[str, Any]:
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
-    """Print the table: a row per level, the total, and the published numbers apart."""
+    """Print the table, what its words mean, and the remarks."""
     summary = evaluation.summary
+    console.print(_table(summary))
+    if summary.levels_right_rate is not None:
+        console.print(
+            f"levels right in {summary.landmark_images_right} of {summary.landmark_images} images with a landmark "
+            f"(C2, S1) annotated: {summary.levels_right_rate:.1%}",
+            highlight=False,
+        )
+    console.print(
+        "n: annotated; identified: Dice ≥ 0.5 with its partner; all: those not found count as 0; "
+        "published: SpineFM's paper, other images, only for comparison",
+        style="dim",
+        highlight=False,
+    )
+    for note in evaluation.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+
+
+def _table(summary: Summary) -> Table:
+    """A row per level, the total, and the published numbers apart."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"{summary.images} images", title_justify="left")
     table.add_column("level", no_wrap=True)
     unit = summary.unit
@@ -192,29 +211,9 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     table.add_row("all", *row_cells(summary.total), style="bold")
     table.add_section()
     for published in PUBLISHED:
-        table.add_row(
-            f"published,\n{published.data_set}",
-            "",
-            f"{published.identified_rate:.1%}",
-            "",
-            f"{published.dice_mean:.3f}",
-            style="dim",
-        )
-    console.print(table)
-    if summary.levels_right_rate is not None:
-        console.print(
-            f"levels right in {summary.landmark_images_right} of {summary.landmark_images} images with a landmark "
-            f"(C2, S1) annotated: {summary.levels_right_rate:.1%}",
-            highlight=False,
-        )
-    console.print(
-        "n: annotated; identified: Dice ≥ 0.5 with its partner; all: those not found count as 0; "
-        "published: SpineFM's paper, other images, only for comparison",
-        style="dim",
-        highlight=False,
-    )
-    for note in evaluation.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        cells = "", f"{published.identified_rate:.1%}", "", f"{published.dice_mean:.3f}"
+        table.add_row(f"published,\n{published.data_set}", *cells, style="dim")
+    return table
 
 
 def row_cells(row: LevelSummary) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import track
 
 from app.accuracy.document import Making, Picture, document, mean_dice
 from app.accuracy.measure import (
@@ -64,14 +64,10 @@ def main(
         if pictures is not None:
             refuse_inside_checkout(pictures, CHECKOUT)
         loaded = load_pack(pack)
-        with Progress(console=console) as progress:
-            task = progress.add_task("phantoms", total=count)
-            phantoms = []
-            for one in measure_phantoms(
-                held_back(count), pack=pack, device=device, calibrated=calibrated, processes=processes, cache_dir=cache
-            ):
-                phantoms.append(one)
-                progress.advance(task)
+        running = measure_phantoms(
+            held_back(count), pack=pack, device=device, calibrated=calibrated, processes=processes, cache_dir=cache
+        )
+        phantoms = list(track(running, "phantoms", total=count, console=console))
         radiographs = [measure_radiograph(folder, pack=pack, device=device) for folder in folders]
         drawn = draw_phantoms(phantoms, engine, folder=out.parent / "images", calibrated=calibrated)
         if pictures is not None:
@@ -82,7 +78,6 @@ def main(
     options = ["--calibrated"] * calibrated + ["--real FOLDER"] * bool(folders)
     command = " ".join(["python -m app.accuracy", f"--date {date}", f"--count {count}", *options])
     making = Making(date, command, loaded.name, loaded.version, loaded.digest, SCALES[calibrated])
-    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(document(making, phantoms, radiographs, pictures=drawn), encoding="utf-8")
     console.print(f"{out} written from {len(phantoms)} phantoms and {len(radiographs)} radiographs", highlight=False)
 
