@@ -18,9 +18,11 @@ from models.spinefm.medsam_encoder import AdapterBlock, AdapterEncoder
 class LiteralBlock(nn.Module):
     """One block around SAM's attention, which builds the whole table of weights and adds the positions to it."""
 
-    def __init__(self, block: AdapterBlock) -> None:
+    def __init__(self, block: nn.Module) -> None:
         """Take over the weights of a block."""
         super().__init__()
+        if not isinstance(block, AdapterBlock):
+            raise TypeError(f"a literal block is made of an AdapterBlock, not of {type(block).__name__}")
         self.block = block
         side = block.attn.side
         channels = block.attn.proj.out_features

@@ -33,7 +33,7 @@ def radiograph() -> NDArray[np.float32]:
     """A soft random image of a cervical radiograph's size."""
     noise = np.random.default_rng(0).normal(size=(569, 482))
     soft = sum(ndimage.gaussian_filter(noise, sigma) * sigma for sigma in (2, 8, 30))
-    return ((soft - soft.min()) / np.ptp(soft)).astype(np.float32)
+    return np.asarray((soft - soft.min()) / np.ptp(soft), dtype=np.float32)
 
 
 Answer = TypeVar("Answer")
