@@ -75,6 +75,7 @@ def build_segmentation(
     _fix_dimension_organization(result, source, algorithm, profile)
     if profile == "ohif":
         _add_nominal_geometry(result, spacing_mm)
+        _put_background_last(result)
     return result
 
 
@@ -142,6 +143,15 @@ def _fix_dimension_organization(
     uid = result_uid(source, algorithm, kind="dimension organization", profile=profile)
     for item in (*result.DimensionOrganizationSequence, *result.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid
+
+
+def _put_background_last(result: Dataset) -> None:
+    """Move Segment Number 0 to the end of the Segment Sequence.
+
+    OHIF 3.13 takes the colour of segment n from the n-th item. PS3.3 C.8.20.2 lays down no order of the items.
+    """
+    items = list(result.SegmentSequence)
+    result.SegmentSequence = sorted(items, key=lambda item: (item.SegmentNumber == 0, item.SegmentNumber))
 
 
 def _add_nominal_geometry(result: Dataset, spacing_mm: tuple[float, float] | None) -> None:
