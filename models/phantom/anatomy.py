@@ -209,48 +209,58 @@ def draw_spine(rng: np.random.Generator, region: BodyRegion) -> Spine:
     if fused >= 0 and chain[fused][0] != "S":
         discs[fused] = 0.7
         findings.append(f"fused: {chain[fused]}")
-    return _assemble(rng, region, chain, sizes, discs, pitches, int(fused), stature, age, findings)
+    return _assemble(rng, _Column(region, chain, sizes, discs, pitches, int(fused), stature, age, tuple(findings)))
 
 
-def _assemble(  # noqa: PLR0913, PLR0917 - one call site; the drawn columns of the same table
-    rng: np.random.Generator,
-    region: BodyRegion,
-    chain: tuple[str, ...],
-    sizes: list[tuple[float, float, float]],
-    discs: list[float],
-    pitches: NDArray[np.float64],
-    fused: int,
-    stature: float,
-    age: float,
-    findings: list[str],
-) -> Spine:
-    """Stack the bodies along their own axes, with scoliosis, rotation and listhesis."""
-    count = len(chain)
-    downwards = np.stack([np.sin(pitches), np.cos(pitches)], 1)
-    backwards = np.stack([np.cos(pitches), -np.sin(pitches)], 1)
-    centres = np.zeros((count, 2))
-    for i in range(1, count):
+@dataclass(frozen=True)
+class _Column:
+    """The drawn measures of a chain before it is stacked; lists run down the spine, sizes and discs in mm."""
+
+    region: BodyRegion
+    chain: tuple[str, ...]
+    sizes: list[tuple[float, float, float]]
+    discs: list[float]
+    pitches: NDArray[np.float64]
+    fused: int
+    stature: float
+    age: float
+    findings: tuple[str, ...]
+
+
+def _stack(rng: np.random.Generator, column: _Column) -> NDArray[np.float64]:
+    """Put the bodies on each other along their own axes, with a little slip → (n, 2) centres (u, v)."""
+    downwards = np.stack([np.sin(column.pitches), np.cos(column.pitches)], 1)
+    backwards = np.stack([np.cos(column.pitches), -np.sin(column.pitches)], 1)
+    centres = np.zeros((len(column.chain), 2))
+    for i in range(1, len(column.chain)):
         between = downwards[i - 1] + downwards[i]
         between /= np.linalg.norm(between)
-        slip = rng.normal(0, 0.02 if rng.random() > 0.08 else 0.09) * sizes[i][1]
-        step = downwards[i - 1] * sizes[i - 1][2] / 2 + between * discs[i - 1] + downwards[i] * sizes[i][2] / 2
+        above, below = column.sizes[i - 1], column.sizes[i]
+        slip = rng.normal(0, 0.02 if rng.random() > 0.08 else 0.09) * below[1]
+        step = downwards[i - 1] * above[2] / 2 + between * column.discs[i - 1] + downwards[i] * below[2] / 2
         centres[i] = centres[i - 1] + step + slip * backwards[i]
-    centres -= centres[chain.index("C3" if region == "cervical" else "L3")]
+    centres -= centres[column.chain.index("C3" if column.region == "cervical" else "L3")]
+    return centres
+
+
+def _assemble(rng: np.random.Generator, column: _Column) -> Spine:
+    """Stack the bodies and bend the stack sideways: scoliosis, rotation, tilt."""
+    centres = _stack(rng, column)
     phase, bend = rng.uniform(0, 2 * np.pi), abs(rng.normal(0, 4)) if rng.random() < 0.85 else rng.uniform(5, 25)
-    wave = phase + np.arange(count) * rng.uniform(0.25, 0.6)
+    wave = phase + np.arange(len(column.chain)) * rng.uniform(0.25, 0.6)
     tilt, turn = rng.normal(0, 0.045), rng.normal(0, 0.06)
     vertebrae = tuple(
         Vertebra(
             level=level,
             centre=np.array([bend * np.sin(wave[i]) + tilt * centres[i, 1], *centres[i]]),
-            size=sizes[i],
-            pitch=float(pitches[i]),
+            size=column.sizes[i],
+            pitch=float(column.pitches[i]),
             yaw=float(turn + 0.012 * bend * np.sin(wave[i]) + rng.normal(0, 0.03)),
             roll=float(tilt + 0.012 * bend * np.cos(wave[i]) + rng.normal(0, 0.02)),
-            disc_below=discs[i],
-            shape=_draw_shape(rng, level, sizes[i], age),
-            fused_below=i == fused,
+            disc_below=column.discs[i],
+            shape=_draw_shape(rng, level, column.sizes[i], column.age),
+            fused_below=i == column.fused,
         )
-        for i, level in enumerate(chain)
+        for i, level in enumerate(column.chain)
     )
-    return Spine(region=region, vertebrae=vertebrae, stature=stature, age=age, findings=tuple(findings))
+    return Spine(column.region, vertebrae, column.stature, column.age, column.findings)

@@ -12,8 +12,15 @@ from models.phantom.surroundings import noise
 Rng = np.random.Generator
 
 
-def _box(u: float, v: float, half_u: float, half_v: float, rng: Rng, waist: float = 0.0) -> Outline:
-    corners = [(-half_u, -half_v), (half_u, -half_v), (half_u - waist, 0), (half_u, half_v), (-half_u, half_v), (waist - half_u, 0)]
+def _box(u: float, v: float, half_u: float, half_v: float, rng: Rng, *, waist: float = 0.0) -> Outline:
+    corners = [
+        (-half_u, -half_v),
+        (half_u, -half_v),
+        (half_u - waist, 0),
+        (half_u, half_v),
+        (-half_u, half_v),
+        (waist - half_u, 0),
+    ]
     return chaikin(np.array(corners) + rng.normal(0, 0.04, (6, 2)) * [half_u, half_v], 1) + [u, v]
 
 
@@ -24,13 +31,25 @@ def _hand(layers: Layers, rng: Rng) -> None:
         for length in (55, 38, 24, 16):
             half = length * scale / 2
             axis = np.array([np.sin(turn), -np.cos(turn)])
-            bone = _box(0, 0, rng.uniform(4, 7) * scale, half, rng, 2.0 * scale)
-            rotated = np.stack([bone[:, 0] * np.cos(turn) - bone[:, 1] * np.sin(turn), bone[:, 0] * np.sin(turn) + bone[:, 1] * np.cos(turn)], 1)
+            bone = _box(0, 0, rng.uniform(4, 7) * scale, half, rng, waist=2.0 * scale)
+            rotated = np.stack(
+                [
+                    bone[:, 0] * np.cos(turn) - bone[:, 1] * np.sin(turn),
+                    bone[:, 0] * np.sin(turn) + bone[:, 1] * np.cos(turn),
+                ],
+                1,
+            )
             layers.fill("bones", rotated + place + axis * half, 9.0, 12.0, 1.4)
             layers.fill("soft", ellipse(tuple(place + axis * half), 11 * scale, half + 9 * scale, turn), 18.0)
             place = place + axis * (2 * half + 3 * scale)
     for _ in range(8):
-        layers.fill("bones", ellipse(tuple(base + rng.normal(0, [18, 8]) * scale + [0, 14]), rng.uniform(6, 10), rng.uniform(6, 10)), 10.0, 12.0, 1.4)
+        layers.fill(
+            "bones",
+            ellipse(tuple(base + rng.normal(0, [18, 8]) * scale + [0, 14]), rng.uniform(6, 10), rng.uniform(6, 10)),
+            10.0,
+            12.0,
+            1.4,
+        )
     layers.fill("soft", ellipse(tuple(base), 45 * scale, 55 * scale), 25.0)
 
 
@@ -40,10 +59,16 @@ def _frontal_spine(layers: Layers, rng: Rng) -> None:
     weight, ribs = rng.uniform(6, 18), rng.random() < 0.6
     for k in range(-8, 9):
         u, v = rng.normal(0, 1.0), k * step
-        layers.fill("bodies", _box(u, v, width / 2, 0.4 * step, rng, 0.06 * width), weight, rng.uniform(2, 14), 1.0)
+        layers.fill(
+            "bodies", _box(u, v, width / 2, 0.4 * step, rng, waist=0.06 * width), weight, rng.uniform(2, 14), 1.0
+        )
         for side in (-1, 1):
-            layers.fill("arches", ellipse((u + side * 0.33 * width, v - 0.1 * step), 0.1 * width, 0.16 * step), 4.0, 8.0, 1.2)
-            layers.fill("arches", ellipse((u + side * 0.75 * width, v), 0.3 * width, 0.1 * step, side * 0.2), 4.0, 4.0, 1.0)
+            layers.fill(
+                "arches", ellipse((u + side * 0.33 * width, v - 0.1 * step), 0.1 * width, 0.16 * step), 4.0, 8.0, 1.2
+            )
+            layers.fill(
+                "arches", ellipse((u + side * 0.75 * width, v), 0.3 * width, 0.1 * step, side * 0.2), 4.0, 4.0, 1.0
+            )
             if ribs:
                 t = np.linspace(0, 1, 9)
                 arc = np.stack([u + side * (0.5 * width + 110 * np.sin(np.pi * t * 0.6)), v + 60 * t**2 - 12 * t], 1)

@@ -5,8 +5,9 @@ The beam diverges from a point, so that what lies nearer the tube is drawn large
 double, as on film.
 """
 
+import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class Layers:
     """Path lengths by tissue, to be exposed; `field` says where the pixels lie."""
 
     field: Field
-    planes: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    planes: dict[str, NDArray[np.float32]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in LAYERS:

@@ -80,13 +80,20 @@ def draw_field(rng: np.random.Generator, spine: Spine, long_side: int) -> Field:
     width = height * (rng.uniform(0.62, 1.1) if cervical else rng.uniform(0.45, 1.0))
     middle = spine["C5"] if cervical else spine["L3"]
     low = spine["C7"] if cervical else spine["S1"]
-    place = np.array([np.clip(rng.normal(0.48 if cervical else 0.56, 0.08), 0.27, 0.75) * width, np.clip(rng.normal(0.55 if cervical else 0.5, 0.06), 0.36, 0.7) * height])
+    place = np.array(
+        [
+            np.clip(rng.normal(0.48 if cervical else 0.56, 0.08), 0.27, 0.75) * width,
+            np.clip(rng.normal(0.55 if cervical else 0.5, 0.06), 0.36, 0.7) * height,
+        ]
+    )
     origin = middle.centre[1:] - place
     overhang = low.centre[2] + low.size[2] * 0.6 - (origin[1] + height)
     if overhang > 0 and rng.random() < 0.85:
         origin[1] += overhang + 3
     pixel = max(height, width) / long_side
-    return Field((max(32, round(height / pixel)), max(32, round(width / pixel))), pixel, (float(origin[0]), float(origin[1])))
+    return Field(
+        (max(32, round(height / pixel)), max(32, round(width / pixel))), pixel, (float(origin[0]), float(origin[1]))
+    )
 
 
 def draw_scene(rng: np.random.Generator, region: BodyRegion, long_side: int) -> Scene:
@@ -125,7 +132,9 @@ def draw_scene(rng: np.random.Generator, region: BodyRegion, long_side: int) -> 
     return Scene(spine, layers, labelmap, centroids, sizes)
 
 
-def expose(planes: Mapping[str, NDArray[np.float32]], rng: np.random.Generator, *, breadth: float = 1.0) -> NDArray[np.float32]:
+def expose(
+    planes: Mapping[str, NDArray[np.float32]], rng: np.random.Generator, *, breadth: float = 1.0
+) -> NDArray[np.float32]:
     """Make an image of path lengths: attenuation, scatter, blur, noise, processing, window.
 
     Args:
@@ -142,7 +151,9 @@ def expose(planes: Mapping[str, NDArray[np.float32]], rng: np.random.Generator, 
 
     bone = 0.045 * gain(0.25)
     line = 0.02 * gain(0.2) * (planes["soft"] + gain(0.4) * planes["shadow"] - gain(0.3) * planes["air"])
-    line = np.maximum(line, 0) + bone * (planes["bodies"] + gain(0.25) * planes["arches"] + gain(0.35) * planes["bones"])
+    line = np.maximum(line, 0) + bone * (
+        planes["bodies"] + gain(0.25) * planes["arches"] + gain(0.35) * planes["bones"]
+    )
     line = line * (1 + rng.uniform(0, 0.06) * breadth * noise(rng, line.shape, rng.uniform(1.5, 4)))
     line = ndimage.gaussian_filter(line, rng.uniform(0.4, 0.7 + 0.5 * breadth)) + 0.35 * planes["metal"]
     scatter = rng.uniform(0.02, 0.35)
@@ -161,7 +172,9 @@ def expose(planes: Mapping[str, NDArray[np.float32]], rng: np.random.Generator, 
 
 
 def _window(value: NDArray[np.float32], rng: np.random.Generator, breadth: float) -> NDArray[np.float32]:
-    low, high = np.percentile(value[::3, ::3], [rng.uniform(0.2, 3 + 9 * breadth), rng.uniform(98.5 - 4 * breadth, 99.9)])
+    low, high = np.percentile(
+        value[::3, ::3], [rng.uniform(0.2, 3 + 9 * breadth), rng.uniform(98.5 - 4 * breadth, 99.9)]
+    )
     scaled = (value - low) / max(float(high - low), 1e-3)
     if rng.random() < 0.35:
         scaled = 1 / (1 + np.exp(-(scaled - rng.uniform(0.35, 0.6)) * rng.uniform(3.5, 7)))
@@ -184,7 +197,12 @@ def mark(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.flo
     tile = Image.fromarray(image)
     text = "".join(rng.choice(list("LRABCXKV0123456789/"), rng.integers(1, 7)))
     place = rng.choice([0.03, 0.85]) * columns + rng.uniform(0, 0.05) * columns, rng.uniform(0.03, 0.9) * rows
-    ImageDraw.Draw(tile).text(place, text, fill=float(rng.choice([1.0, 0.9, 0.0])), font=ImageFont.load_default(size=max(9, int(rows * rng.uniform(0.02, 0.06)))))
+    ImageDraw.Draw(tile).text(
+        place,
+        text,
+        fill=float(rng.choice([1.0, 0.9, 0.0])),
+        font=ImageFont.load_default(size=max(9, int(rows * rng.uniform(0.02, 0.06)))),
+    )
     return np.asarray(tile)
 
 
@@ -241,7 +259,11 @@ def radiograph_phantom(seed: int, *, region: BodyRegion | None = None, columns_l
 
 def _zoom_labels(scene: Scene, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Draw the truth's labelmap on the enlarged grid (nearest pixel; outlines are far smoother than a pixel)."""
-    rows = np.minimum((np.arange(shape[0]) + 0.5) * scene.labelmap.shape[0] / shape[0], scene.labelmap.shape[0] - 1).astype(int)
-    columns = np.minimum((np.arange(shape[1]) + 0.5) * scene.labelmap.shape[1] / shape[1], scene.labelmap.shape[1] - 1).astype(int)
+    rows = np.minimum(
+        (np.arange(shape[0]) + 0.5) * scene.labelmap.shape[0] / shape[0], scene.labelmap.shape[0] - 1
+    ).astype(int)
+    columns = np.minimum(
+        (np.arange(shape[1]) + 0.5) * scene.labelmap.shape[1] / shape[1], scene.labelmap.shape[1] - 1
+    ).astype(int)
     labelmap = scene.labelmap[np.ix_(rows, columns)]
     return np.where(labelmap == CUT, 0, labelmap).astype(np.uint8)

@@ -78,7 +78,9 @@ def ellipse(centre: tuple[float, float], half_u: float, half_v: float, turn: flo
     """An ellipse with its half axes in mm, turned by `turn` radians."""
     t = np.linspace(0, 2 * np.pi, points, endpoint=False)
     u, v = half_u * np.cos(t), half_v * np.sin(t)
-    return np.stack([centre[0] + u * np.cos(turn) - v * np.sin(turn), centre[1] + u * np.sin(turn) + v * np.cos(turn)], 1)
+    return np.stack(
+        [centre[0] + u * np.cos(turn) - v * np.sin(turn), centre[1] + u * np.sin(turn) + v * np.cos(turn)], 1
+    )
 
 
 def body_outline(size: tuple[float, float, float], shape: BodyShape, side: float = 0.0) -> Outline:
@@ -94,7 +96,7 @@ def body_outline(size: tuple[float, float, float], shape: BodyShape, side: float
     """
     _, depth, height = size
     narrow = (1 - min(side, 0.999) ** 2.6) ** (1 / 2.6)
-    front = -depth / 2 * narrow - 0.0
+    front = -depth / 2 * narrow
     back = depth / 2 * (1 - 0.14 * side**2) if side < 0.9 else depth / 2 * 0.75
     half_a, half_p = height / 2 * shape.anterior_height, height / 2 * shape.posterior_height
     o = shape.osteophytes
@@ -198,7 +200,12 @@ def _cervical_arch(vertebra: Vertebra, style: PosteriorStyle, rng: np.random.Gen
     w, d, h = vertebra.size
     s = h + vertebra.disc_below
     jitter = 0.03 * d
-    yield 0.42 * w, 4.5, _plate([(0.3 * d, -0.32 * s), (0.8 * d, -0.34 * s), (0.8 * d, 0.05 * s), (0.3 * d, 0.0)], rng, jitter), 1.2
+    yield (
+        0.42 * w,
+        4.5,
+        _plate([(0.3 * d, -0.32 * s), (0.8 * d, -0.34 * s), (0.8 * d, 0.05 * s), (0.3 * d, 0.0)], rng, jitter),
+        1.2,
+    )
     u0, u1 = (0.42 + style.offset) * d, (0.42 + style.offset + style.width) * d
     k = 0.5 * (u1 - u0) * style.lean
     pillar = [
@@ -213,18 +220,31 @@ def _cervical_arch(vertebra: Vertebra, style: PosteriorStyle, rng: np.random.Gen
     ]
     for x, t in ((0.52 * w, 4.0), (0.72 * w, 5.0), (0.9 * w, 3.5)):
         yield x, t, _plate(pillar, rng, jitter), 0.8
-    yield 0.85 * w, 4.0, ellipse((rng.uniform(-0.05, 0.3) * d, rng.uniform(-0.15, 0.2) * h), 0.24 * d, 0.3 * h, rng.uniform(0, 3)), 0.7
-    lamina = [(u1 - 0.1 * d, -0.25 * s + k), (u1 + 0.22 * d, -0.1 * s + k), (u1 + 0.3 * d, 0.45 * s + k), (u1, 0.4 * s + k)]
+    yield (
+        0.85 * w,
+        4.0,
+        ellipse((rng.uniform(-0.05, 0.3) * d, rng.uniform(-0.15, 0.2) * h), 0.24 * d, 0.3 * h, rng.uniform(0, 3)),
+        0.7,
+    )
+    lamina = [
+        (u1 - 0.1 * d, -0.25 * s + k),
+        (u1 + 0.22 * d, -0.1 * s + k),
+        (u1 + 0.3 * d, 0.45 * s + k),
+        (u1, 0.4 * s + k),
+    ]
     yield 0.3 * w, 4.0, _plate(lamina, rng, jitter), 1.1
     long = {"C2": 1.5, "C3": 1.05, "C4": 1.05, "C5": 1.15, "C6": 1.4, "C7": 1.9}[vertebra.level]
-    yield 0, 8.0, _spinous(long * d * style.spinous_length, u1, 0.1 * s + 0.5 * k, d * (1.4 if vertebra.level == "C2" else 1.0), style, rng), 0.8
+    root, thick = (u1, 0.1 * s + 0.5 * k), d * (1.4 if vertebra.level == "C2" else 1.0)
+    yield 0, 8.0, _spinous(long * d * style.spinous_length, root, thick, style, rng), 0.8
 
 
-def _spinous(length: float, u: float, v: float, d: float, style: PosteriorStyle, rng: np.random.Generator) -> Outline:
+def _spinous(
+    length: float, root: tuple[float, float], d: float, style: PosteriorStyle, rng: np.random.Generator
+) -> Outline:
     reach = np.array([0, 0.35, 0.7, 1.0]) * length * np.exp(rng.normal(0, 0.12))
     angle = style.droop + rng.normal(0, 0.09)
     half = 0.21 * d * style.spinous_height * np.array([1.1, 0.9, 0.95, 0.75]) * np.exp(rng.normal(0, 0.12, 4))
-    cu, cv = u + reach * np.cos(angle), v + reach * np.sin(angle)
+    cu, cv = root[0] + reach * np.cos(angle), root[1] + reach * np.sin(angle)
     return chaikin(np.concatenate([np.stack([cu, cv - half], 1), np.stack([cu, cv + half], 1)[::-1]]), 2)
 
 
@@ -237,15 +257,37 @@ def _thoracolumbar_arch(vertebra: Vertebra, style: PosteriorStyle, rng: np.rando
     pedicle = [(0.4 * d, -0.46 * h), (0.95 * d + o, -0.5 * h), (0.95 * d + o, 0.0), (0.4 * d, 0.04 * h)]
     for x, t in ((0.33 * w, 5.0), (0.42 * w, 5.0)):
         yield x, t, _plate(pedicle, rng, jitter), 1.2
-    superior = [(0.72 * d + o, -0.85 * s), (0.95 * d + o, -0.92 * s), (1.08 * d + o, -0.3 * s), (0.98 * d + o, 0.05 * s), (0.75 * d + o, -0.1 * s)]
-    inferior = [(0.92 * d + o, -0.2 * s), (1.2 * d + o, -0.15 * s), (1.22 * d + o, 0.4 * s), (1.12 * d + o, 0.8 * s), (0.95 * d + o, 0.7 * s), (0.98 * d + o, 0.2 * s)]
+    superior = [
+        (0.72 * d + o, -0.85 * s),
+        (0.95 * d + o, -0.92 * s),
+        (1.08 * d + o, -0.3 * s),
+        (0.98 * d + o, 0.05 * s),
+        (0.75 * d + o, -0.1 * s),
+    ]
+    inferior = [
+        (0.92 * d + o, -0.2 * s),
+        (1.2 * d + o, -0.15 * s),
+        (1.22 * d + o, 0.4 * s),
+        (1.12 * d + o, 0.8 * s),
+        (0.95 * d + o, 0.7 * s),
+        (0.98 * d + o, 0.2 * s),
+    ]
     for x in (0.36 * w, 0.5 * w):
         yield x, 5.0, _plate(superior, rng, 2 * jitter), 1.1
         yield x * 0.9, 5.0, _plate(inferior, rng, 2 * jitter), 1.1
     transverse = ellipse((rng.uniform(0.6, 0.9) * d, -0.15 * h), 0.18 * d, 0.16 * h, rng.uniform(-0.4, 0.4))
     for x in (0.65 * w, 0.9 * w):
         yield x, 8.0, transverse, 0.7
-    yield 0.2 * w, 5.0, _plate([(1.05 * d + o, 0.0), (1.35 * d + o, 0.05 * s), (1.4 * d + o, 0.6 * s), (1.15 * d + o, 0.55 * s)], rng, jitter), 1.1
+    yield (
+        0.2 * w,
+        5.0,
+        _plate(
+            [(1.05 * d + o, 0.0), (1.35 * d + o, 0.05 * s), (1.4 * d + o, 0.6 * s), (1.15 * d + o, 0.55 * s)],
+            rng,
+            jitter,
+        ),
+        1.1,
+    )
     if lumbar:
         long, drop = d * 0.95 * style.spinous_length, style.droop * 0.3
         block = [
@@ -257,4 +299,4 @@ def _thoracolumbar_arch(vertebra: Vertebra, style: PosteriorStyle, rng: np.rando
         ]
         yield 0, 9.0, _plate(block, rng, 1.5 * jitter), 0.7
     else:
-        yield 0, 6.0, _spinous(1.5 * d * style.spinous_length, 1.2 * d + o, 0.3 * s, 0.6 * d, style, rng), 0.7
+        yield 0, 6.0, _spinous(1.5 * d * style.spinous_length, (1.2 * d + o, 0.3 * s), 0.6 * d, style, rng), 0.7

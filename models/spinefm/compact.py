@@ -1,4 +1,4 @@
-"""The small networks of the packs that are trained on phantoms: same roles as the published ones, a hundredth of the size.
+"""The small networks of packs trained on phantoms: the roles of the published ones, a hundredth of the size.
 
 A transformer of SAM's kind does not learn from nothing within hours on two cores, a U-Net does. So the compact
 detector and segmenter are U-Nets, the compact classifier is a narrow ResNet, all in front of one layer that
@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from models.spinefm.detection import Detection
+from models.spinefm.detection import Detection, DetectionKind
 
-DETECTOR_CLASSES = ("background", "vertebra", "C2", "S1")
+KINDS: tuple[DetectionKind, ...] = ("vertebra", "C2", "S1")
+DETECTOR_CLASSES = ("background", *KINDS)
 CORE = len(DETECTOR_CLASSES)  # the channel after the classes: the inner part of a body, which parts neighbours
 
 
@@ -136,10 +137,12 @@ def _instances(classes: NDArray[np.float32], core: NDArray[np.float32], unit: tu
             continue
         ys, xs = np.nonzero(region)
         kinds = classes[1:, region].mean(1)
-        kind = DETECTOR_CLASSES[1 + int(kinds.argmax())]
+        kind = KINDS[int(kinds.argmax())]
         score = float(bone[region].mean() * np.clip(core[markers == number].mean() * 1.25, 0, 1))
         centroid = (float((xs.mean() + 0.5) * unit[0] - 0.5), float((ys.mean() + 0.5) * unit[1] - 0.5))
-        found.append(Detection(score=score, centroid_px=centroid, size_px=float(np.sqrt(area * unit[0] * unit[1])), kind=kind))
+        found.append(
+            Detection(score=score, centroid_px=centroid, size_px=float(np.sqrt(area * unit[0] * unit[1])), kind=kind)
+        )
     return found
 
 
@@ -186,7 +189,9 @@ class CompactClassifier(nn.Module):
         self.resnet.bn1 = nn.BatchNorm2d(planes[0])
         for k in range(1, 5):
             self.resnet.inplanes = planes[k - 1]
-            setattr(self.resnet, f"layer{k}", self.resnet._make_layer(BasicBlock, planes[k], 1, stride=1 if k == 1 else 2))
+            setattr(
+                self.resnet, f"layer{k}", self.resnet._make_layer(BasicBlock, planes[k], 1, stride=1 if k == 1 else 2)
+            )
         self.resnet.fc = nn.Linear(planes[-1], len(DETECTOR_CLASSES))
 
     def forward(self, image: Tensor) -> Tensor:

@@ -43,10 +43,6 @@ class Trainee:
     folder: Path
     averages: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
-    def state_dicts(self) -> dict[str, dict[str, Tensor]]:
-        """The averaged weights of each network."""
-        return self.averages
-
 
 def _rate(progress: float, peak: float) -> float:
     warm = 0.03
@@ -57,7 +53,9 @@ def _rate(progress: float, peak: float) -> float:
 
 def _update_averages(trainee: Trainee, decay: float) -> None:
     for name, network in trainee.networks.items():
-        average = trainee.averages.setdefault(name, {k: v.detach().clone().float() for k, v in network.state_dict().items()})
+        average = trainee.averages.setdefault(
+            name, {k: v.detach().clone().float() for k, v in network.state_dict().items()}
+        )
         for key, value in network.state_dict().items():
             if value.dtype.is_floating_point:
                 average[key].lerp_(value.float(), 1 - decay)
@@ -81,7 +79,8 @@ def train(trainee: Trainee, step: Step, plan: Plan, *, report: Callable[[str], N
     checkpoint = trainee.folder / f"{trainee.name}.pt"
     parameters = [p for n in trainee.networks.values() for p in n.parameters()]
     optimiser = torch.optim.AdamW(parameters, plan.rate, weight_decay=plan.decay, betas=(0.9, 0.99))
-    first, spent, log = 0, 0.0, []
+    first, spent = 0, 0.0
+    log: list[dict[str, float]] = []
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         for name, network in trainee.networks.items():
@@ -89,7 +88,8 @@ def train(trainee: Trainee, step: Step, plan: Plan, *, report: Callable[[str], N
         trainee.averages = saved["averages"]
         optimiser.load_state_dict(saved["optimiser"])
         first, spent, log = saved["step"], saved["spent"], json.loads(saved["log"])
-    began, sums = time.monotonic() - spent, {}
+    sums: dict[str, float] = {}
+    began = time.monotonic() - spent
     for number in range(first, plan.steps):
         elapsed = time.monotonic() - began
         progress = max(number / plan.steps, elapsed / 60 / plan.minutes if plan.minutes else 0.0)
@@ -109,20 +109,29 @@ def train(trainee: Trainee, step: Step, plan: Plan, *, report: Callable[[str], N
             count = (number % plan.save_every) + 1
             entry = {"step": number + 1, "minutes": elapsed / 60, **{k: v / count for k, v in sums.items()}}
             log, sums = [*log, entry], {}
-            _save(checkpoint, trainee, optimiser, number + 1, elapsed, log)
+            _save(checkpoint, trainee, optimiser, Position(number + 1, elapsed, log))
             report(f"{trainee.name} {progress:4.0%} " + " ".join(f"{k}={v:.4g}" for k, v in entry.items()))
-    _save(checkpoint, trainee, optimiser, plan.steps, time.monotonic() - began, log)
+    _save(checkpoint, trainee, optimiser, Position(plan.steps, time.monotonic() - began, log))
     return log
 
 
-def _save(path: Path, trainee: Trainee, optimiser: torch.optim.Optimizer, step: int, spent: float, log: list[dict[str, float]]) -> None:
+@dataclass(frozen=True)
+class Position:
+    """How far a training is: steps done, seconds spent, what was logged."""
+
+    step: int
+    spent: float
+    log: list[dict[str, float]]
+
+
+def _save(path: Path, trainee: Trainee, optimiser: torch.optim.Optimizer, at: Position) -> None:
     state = {
         "networks": {name: network.state_dict() for name, network in trainee.networks.items()},
         "averages": trainee.averages,
         "optimiser": optimiser.state_dict(),
-        "step": step,
-        "spent": spent,
-        "log": json.dumps(log),
+        "step": at.step,
+        "spent": at.spent,
+        "log": json.dumps(at.log),
     }
     part = path.with_suffix(".part")
     torch.save(state, part)

@@ -67,7 +67,9 @@ class SceneStore:
         return self[int(rng.integers(0, self.count))]
 
 
-def exposed(planes: NDArray[np.float16], rng: np.random.Generator, *, long_side: int | None = None) -> NDArray[np.float32]:
+def exposed(
+    planes: NDArray[np.float16], rng: np.random.Generator, *, long_side: int | None = None
+) -> NDArray[np.float32]:
     """Expose a stack of planes, first shrunk to `long_side` where given → (rows, columns) float32 in 0–1."""
     stack = torch.from_numpy(planes).float()
     if long_side is not None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from models.phantom.anatomy import LEVELS
 from models.packs import ModelPack, write_pack
+from models.phantom.anatomy import LEVELS
 from models.spinefm.compact import DETECTOR_CLASSES, CompactClassifier, CompactDetector, CompactSegmenter
 from models.spinefm.networks import build_point_predictor
 from models.training.loop import Plan, Trainee, train
@@ -44,10 +44,14 @@ def _build(part: str, recipe: Recipe, work: Path) -> tuple[Trainee, Any, Plan]:
     torch.manual_seed(recipe.seed)
     store = SceneStore(work / "scenes", recipe.scenes)
     if part == "detector":
-        detector = CompactDetector().to(recipe.device, memory_format=torch.channels_last)
+        detector = CompactDetector().to(recipe.device).to(memory_format=torch.channels_last)
         trainee = Trainee(part, {"detector": detector}, work)
-        return trainee, DetectorStep(detector, store, device=recipe.device), Plan(recipe.detector_steps, recipe.minutes, seed=recipe.seed)
-    segmenter = CompactSegmenter().to(recipe.device, memory_format=torch.channels_last)
+        return (
+            trainee,
+            DetectorStep(detector, store, device=recipe.device),
+            Plan(recipe.detector_steps, recipe.minutes, seed=recipe.seed),
+        )
+    segmenter = CompactSegmenter().to(recipe.device).to(memory_format=torch.channels_last)
     classifier = CompactClassifier().to(recipe.device)
     trainee = Trainee(part, {"segmenter": segmenter, "classifier": classifier}, work)
     step = PatchStep(segmenter, classifier, store, device=recipe.device)
@@ -68,7 +72,7 @@ def train_spinefm(out: Path, *, work: Path, recipe: Recipe, version: str, report
 
     Args:
         out: folder of the pack, made new.
-        work: folder for scenes, checkpoints and logs; a second call with the same folder goes on where the first stopped.
+        work: folder for scenes, checkpoints and logs; a second call goes on where the first stopped.
         recipe: seeds, lengths, device.
         version: of the pack.
         report: receives lines of progress.
@@ -88,8 +92,10 @@ def train_spinefm(out: Path, *, work: Path, recipe: Recipe, version: str, report
     for process in parts:
         process.join()
         if process.exitcode:
-            raise RuntimeError(f"a training process ended with {process.exitcode}; see its output above, then call again to go on")
-    weights = {}
+            raise RuntimeError(
+                f"a training process ended with {process.exitcode}; see its output above, then call again to go on"
+            )
+    weights: dict[str, dict[str, torch.Tensor]] = {}
     for part in ("detector", "patches"):
         weights |= torch.load(work / f"{part}.weights.pt", weights_only=True)
     weights["point_predictor"] = points.state_dict()
@@ -109,7 +115,12 @@ def describe_pack(recipe: Recipe, version: str) -> dict[str, Any]:
         "accepts": {"modality": ["CR", "DX"], "view": ["lateral"], "body_region": ["cervical", "lumbar"]},
         "networks": {
             "detector": {"kind": "compact"},
-            "segmenter": {"kind": "compact", "input_px": SEGMENTER_SIZE, "patch_edge": {"body_sizes": SEGMENTER_EDGE}, "mask_upsampling": "bilinear"},
+            "segmenter": {
+                "kind": "compact",
+                "input_px": SEGMENTER_SIZE,
+                "patch_edge": {"body_sizes": SEGMENTER_EDGE},
+                "mask_upsampling": "bilinear",
+            },
             "point_predictor": {"kind": "mlp"},
             "classifier": {
                 "kind": "compact",
@@ -120,7 +131,10 @@ def describe_pack(recipe: Recipe, version: str) -> dict[str, Any]:
         },
         "walk": {"detector": 0.5},
         "label_table": {"levels": list(LEVELS)},
-        "provenance": f"Trained by `spondyl train spinefm` with seed {recipe.seed} on {recipe.scenes} synthetic phantoms; no patient's image was used.",
+        "provenance": (
+            f"Trained by `spondyl train spinefm` with seed {recipe.seed} on {recipe.scenes} synthetic phantoms; "
+            "no patient's image was used."
+        ),
         "licence": "Apache-2.0",
         "intended_use": "Research; not a medical device, not for diagnosis.",
     }

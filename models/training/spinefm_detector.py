@@ -34,7 +34,9 @@ def _core(scene: TrainingScene) -> np.ndarray[tuple[int, int], np.dtype[np.float
 def draw_example(store: SceneStore, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """One training example → image, classes (255: ignore), core; each (size, size)."""
     if rng.random() < 0.07:
-        image = warp(decoy(rng, 300), (150 + rng.normal(0, 10), 150 + rng.normal(0, 10)), 300 * rng.uniform(0.8, 1.1), size)
+        image = warp(
+            decoy(rng, 300), (150 + rng.normal(0, 10), 150 + rng.normal(0, 10)), 300 * rng.uniform(0.8, 1.1), size
+        )
         return image, torch.zeros(size, size, dtype=torch.long), torch.zeros(size, size)
     scene = store.draw(rng)
     planes, bare = scene.planes, rng.random() < 0.03
@@ -55,7 +57,15 @@ def draw_example(store: SceneStore, rng: np.random.Generator, size: int) -> tupl
     if bare:
         return image, torch.zeros(size, size, dtype=torch.long), torch.zeros(size, size)
     there = ((centre[0] + 0.5) / shrink - 0.5, (centre[1] + 0.5) / shrink - 0.5)
-    classes = warp(CLASS_OF_VALUE[scene.labelmap].astype(np.float32), there, fit / shrink, size, angle=angle, mirror=mirror, nearest=True)
+    classes = warp(
+        CLASS_OF_VALUE[scene.labelmap].astype(np.float32),
+        there,
+        fit / shrink,
+        size,
+        angle=angle,
+        mirror=mirror,
+        nearest=True,
+    )
     core = warp(_core(scene), there, fit / shrink, size, angle=angle, mirror=mirror, nearest=True)
     return image, classes.long(), core
 
@@ -77,7 +87,10 @@ class DetectorStep:
         weights = torch.tensor([1.0, 2.0, 3.0, 3.0], device=self.device)
         entropy = functional.cross_entropy(logits[:, :CORE], classes, weights, ignore_index=IGNORE)
         probability = logits[:, :CORE].softmax(1)[:, 1:] * valid[:, None]
-        truth = functional.one_hot(torch.where(classes == IGNORE, 0, classes), CORE).movedim(-1, 1)[:, 1:].float() * valid[:, None]
+        truth = (
+            functional.one_hot(torch.where(classes == IGNORE, 0, classes), CORE).movedim(-1, 1)[:, 1:].float()
+            * valid[:, None]
+        )
         overlap, total = (probability * truth).sum((0, 2, 3)), (probability + truth).sum((0, 2, 3))
         dice = 1 - ((2 * overlap + 20) / (total + 20)).mean()
         cores = functional.binary_cross_entropy_with_logits(logits[:, CORE], core, weight=valid * (1 + 4 * core))

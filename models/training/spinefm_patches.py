@@ -36,9 +36,10 @@ def segmenter_example(scene: TrainingScene, image: np.ndarray, level: str, rng: 
     size = scene.body_size_px[level]
     centre = _jitter(scene.centroids_px[level], size, 0.4 if rng.random() < 0.7 else 0.1, rng)
     edge = SEGMENTER_EDGE * size * float(np.exp(rng.normal(0, 0.16)))
-    how = {"angle": rng.normal(0, 0.2), "mirror": bool(rng.random() < 0.5)}
-    patch = warp(image, centre, edge, SEGMENTER_SIZE, **how)
-    mask = warp((scene.labelmap == LEVEL_VALUE[level]).astype(np.float32), centre, edge, SEGMENTER_SIZE, **how)
+    angle, mirror = rng.normal(0, 0.2), bool(rng.random() < 0.5)
+    truth = (scene.labelmap == LEVEL_VALUE[level]).astype(np.float32)
+    patch = warp(image, centre, edge, SEGMENTER_SIZE, angle=angle, mirror=mirror)
+    mask = warp(truth, centre, edge, SEGMENTER_SIZE, angle=angle, mirror=mirror)
     return patch, mask
 
 
@@ -83,7 +84,10 @@ def classifier_example(scene: TrainingScene, image: np.ndarray, levels: list[str
     else:
         while True:
             centre, size = _decoy_point(scene, rng)
-            if all(np.hypot(centre[0] - x, centre[1] - y) > 0.45 * scene.body_size_px[level] for level, (x, y) in scene.centroids_px.items()):
+            if all(
+                np.hypot(centre[0] - x, centre[1] - y) > 0.45 * scene.body_size_px[level]
+                for level, (x, y) in scene.centroids_px.items()
+            ):
                 break
     edge = CLASSIFIER_EDGE * size * float(np.exp(rng.normal(0, 0.16)))
     return warp(image, centre, edge, CLASSIFIER_SIZE, angle=rng.normal(0, 0.2), mirror=bool(rng.random() < 0.5)), kind
@@ -93,13 +97,23 @@ class PatchStep:
     """Segmenter and classifier on patches of the same exposures: `scenes` of them, `patches` of each."""
 
     def __init__(
-        self, segmenter: CompactSegmenter, classifier: CompactClassifier, store: SceneStore, *, scenes: int = 4, patches: int = 4, device: str = "cpu"
+        self,
+        segmenter: CompactSegmenter,
+        classifier: CompactClassifier,
+        store: SceneStore,
+        *,
+        scenes: int = 4,
+        patches: int = 4,
+        device: str = "cpu",
     ) -> None:
         self.segmenter, self.classifier, self.store = segmenter, classifier, store
         self.scenes, self.patches, self.device = scenes, patches, device
 
     def _batch(self, rng: Rng) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[int]]:
-        patches, masks, views, kinds = [], [], [], []
+        patches: list[Tensor] = []
+        masks: list[Tensor] = []
+        views: list[Tensor] = []
+        kinds: list[int] = []
         while len(patches) < self.scenes * self.patches:
             scene = self.store.draw(rng)
             levels = _whole(scene)

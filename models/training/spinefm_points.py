@@ -15,7 +15,7 @@ from models.phantom.radiograph import draw_field
 def _middle(vertebra: Vertebra) -> NDArray[np.float64]:
     """(u, v) of the drawn outline's centre of mass; C2's lies in the root of the dens."""
     if vertebra.level != "C2":
-        return vertebra.centre[1:]
+        return np.asarray(vertebra.centre[1:])
     return vertebra.to_phantom(0.0, np.array([[0.05 * vertebra.size[1], -0.3 * vertebra.size[2]]]))[1][0]
 
 
@@ -36,7 +36,9 @@ def draw_quadruples(rng: np.random.Generator, spines: int) -> tuple[Tensor, Tens
         field = draw_field(rng, spine, 480)
         size = np.array(field.shape[::-1])
         members = [v for v in spine.vertebrae if v.level in LEVEL_VALUE]
-        points = np.array([field.to_pixels(field.project(_middle(v)[None], float(v.centre[0])))[0] for v in members]) / size
+        points = (
+            np.array([field.to_pixels(field.project(_middle(v)[None], float(v.centre[0])))[0] for v in members]) / size
+        )
         body = np.array([v.size[1] for v in members])[:, None] / field.pixel_mm / size
         for chain, scale in ((points, body), (points[::-1], body[::-1])):
             for i in range(len(chain) - 3):
@@ -51,13 +53,16 @@ def draw_quadruples(rng: np.random.Generator, spines: int) -> tuple[Tensor, Tens
     return torch.tensor(np.array(given), dtype=torch.float32), torch.tensor(np.array(following), dtype=torch.float32)
 
 
-def train_point_predictor(network: nn.Module, *, seed: int, spines: int = 6000, steps: int = 6000, report: Callable[[str], None] = print) -> float:
+def train_point_predictor(
+    network: nn.Module, *, seed: int, spines: int = 6000, steps: int = 6000, report: Callable[[str], None] = print
+) -> float:
     """Fit the point predictor.
 
     Args:
         network: (n, 6) → (n, 2), as published: Linear 6→50, ReLU, Linear 50→2.
         seed: of the spines and of the batches.
-        spines: people drawn; steps: optimiser steps of 512 chains.
+        spines: people drawn.
+        steps: optimiser steps of 512 chains.
         report: receives a line of progress now and then.
 
     Returns:
@@ -72,7 +77,9 @@ def train_point_predictor(network: nn.Module, *, seed: int, spines: int = 6000, 
     for number in range(steps):
         pick = torch.randint(len(given), (512,), generator=generator)
         step = (given[pick, 4:] - given[pick, 2:4]).norm(dim=1, keepdim=True).clamp_min(0.02)
-        loss = nn.functional.smooth_l1_loss((network(given[pick]) - following[pick]) / step, torch.zeros(512, 2), beta=0.2)
+        loss = nn.functional.smooth_l1_loss(
+            (network(given[pick]) - following[pick]) / step, torch.zeros(512, 2), beta=0.2
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

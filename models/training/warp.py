@@ -8,7 +8,14 @@ from torch.nn import functional
 
 
 def warp(
-    array: NDArray[np.float32], centre: tuple[float, float], edge: float, size: int, *, angle: float = 0.0, mirror: bool = False, nearest: bool = False
+    array: NDArray[np.float32],
+    centre: tuple[float, float],
+    edge: float,
+    size: int,
+    *,
+    angle: float = 0.0,
+    mirror: bool = False,
+    nearest: bool = False,
 ) -> Tensor:
     """Resample a square patch.
 
@@ -17,7 +24,9 @@ def warp(
         centre: (x, y) in pixels of the array that becomes the middle of the patch.
         edge: edge of the patch in pixels of the array.
         size: edge of the result in pixels.
-        angle: turn in radians; mirror: left to right; nearest: for labels.
+        angle: turn in radians.
+        mirror: left to right.
+        nearest: for labels.
 
     Returns:
         (size, size); zero outside the array.

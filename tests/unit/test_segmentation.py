@@ -236,3 +236,10 @@ def test_a_source_without_identifiers_is_refused() -> None:
     """Nothing can refer to an instance without UIDs."""
     with pytest.raises(ResultError, match="has no SeriesInstanceUID"):
         built(source=made_source(without=["SeriesInstanceUID"]))
+
+
+def test_the_nth_item_of_the_ohif_profile_describes_segment_n() -> None:
+    """OHIF takes the colour of a segment from its position: the background of the label map comes last."""
+    numbers = [item.SegmentNumber for item in built("ohif").SegmentSequence]
+
+    assert numbers == [*range(1, len(numbers)), 0]
