@@ -16,7 +16,7 @@ def _middle(vertebra: Vertebra) -> NDArray[np.float64]:
     """(u, v) of the drawn outline's centre of mass; C2's lies in the root of the dens."""
     if vertebra.level != "C2":
         return np.asarray(vertebra.centre[1:])
-    return vertebra.to_phantom(0.0, np.array([[0.05 * vertebra.size[1], -0.3 * vertebra.size[2]]]))[1][0]
+    return np.asarray(vertebra.to_phantom(0.0, np.array([[0.05 * vertebra.size[1], -0.3 * vertebra.size[2]]]))[1][0])
 
 
 def draw_quadruples(rng: np.random.Generator, spines: int) -> tuple[Tensor, Tensor]:
