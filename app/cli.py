@@ -70,7 +70,9 @@ def run(
     config: Config = None,
 ) -> None:
     """Segment every series below INPUT once; results, pictures and report.json go to OUTPUT."""
-    settings = _settings(config, "run")
+    settings = load_settings(config)
+    # The bar and the table tell the same; information lines would tear them.
+    configure_logging("debug" if settings.log_level == "debug" else "warning", process="run")
     if profile is not None:
         settings = settings.model_copy(update={"result_profile": profile.value})
     from app.console import show_run

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.logs import get_logger
 from app.report import RunReport, SeriesReport, series_report
@@ -22,6 +23,9 @@ from operators.dicom.series import FolderIndex, InstanceError, SeriesFiles, inde
 from operators.engines import ENGINES
 from operators.outcome import SeriesOutcome, Target
 from operators.steps import Pack, RunPlan
+
+if TYPE_CHECKING:
+    from app.application import SpineApplication
 
 HOLOSCAN_STACK_BYTES = 32 << 20  # below it Holoscan warns that its schedulers may crash
 
@@ -126,6 +130,13 @@ def _run_one(files: SeriesFiles, plan: RunPlan) -> SeriesReport:
 
 
 def _through_dag(files: SeriesFiles, plan: RunPlan) -> list[SeriesOutcome]:
+    application = load_dag()(files=files, plan=plan)
+    application.run()
+    return application.outcomes
+
+
+def load_dag() -> "type[SpineApplication]":
+    """Import the DAG; Holoscan looks at its log level and at the stack limit when it is imported."""
     os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "ERROR")
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     if soft != resource.RLIM_INFINITY and soft < HOLOSCAN_STACK_BYTES:
@@ -133,8 +144,5 @@ def _through_dag(files: SeriesFiles, plan: RunPlan) -> list[SeriesOutcome]:
         resource.setrlimit(resource.RLIMIT_STACK, (within, hard))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Current stack size")  # where the hard limit forbids more
-        from app.application import SpineApplication  # noqa: PLC0415  Holoscan looks at the stack when imported
-
-    application = SpineApplication(files=files, plan=plan)
-    application.run()
-    return application.outcomes
+        from app.application import SpineApplication  # noqa: PLC0415  see above
+    return SpineApplication
