@@ -15,7 +15,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from app.jobs.process import stop_event
 from app.jobs.results import RunAnswer
-from app.jobs.worker import run_worker
+from app.jobs.worker import leave, run_worker
 from app.logs import configure_logging
 from app.settings import load_settings
 from models.errors import PackError
@@ -71,4 +71,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    leave(main())
