@@ -83,6 +83,15 @@ def _restore_names(net: nn.Module, state: dict[str, Tensor], prefix: str, *_: ob
                 state.setdefault(prefix + name, state[prefix + first])
 
 
+def _mirror_averaged(net: nn.Module, image: Tensor) -> Tensor:
+    """In use, look from either side and average: (B, C, R, C) → logits, maps turned back. In training, look once."""
+    logits: Tensor = net(image)
+    if net.training:
+        return logits
+    other: Tensor = net(image.flip(-1))
+    return (logits + (other.flip(-1) if other.ndim == 4 else other)) / 2
+
+
 class CompactDetector(nn.Module):
     """Finds vertebrae in the whole radiograph: a U-Net on the image shrunk to `size` pixels on its longer side.
 
@@ -119,7 +128,7 @@ class CompactDetector(nn.Module):
         image = torch.from_numpy(np.ascontiguousarray(pixels, np.float32)).to(device)[None, None]
         image = functional.interpolate(image, size=small, mode="bilinear", antialias=True)
         image = functional.pad(image, (0, self.size - small[1], 0, self.size - small[0]))
-        logits = (self(image) + self(image.flip(-1)).flip(-1))[0, :, : small[0], : small[1]] / 2
+        logits = _mirror_averaged(self, image)[0, :, : small[0], : small[1]]
         classes, core = logits[:CORE].softmax(0).cpu().numpy(), logits[CORE].sigmoid().cpu().numpy()
         return _instances(classes, core, (columns / small[1], rows / small[0]))
 
@@ -170,7 +179,8 @@ class CompactSegmenter(nn.Module):
         dx, dy = axis[None] - points[:, 0, :1], axis[None] - points[:, 0, 1:]
         spread = 2 * (size / 16) ** 2
         prompt = torch.exp(-(dy[:, :, None] ** 2 + dx[:, None, :] ** 2) / spread)[:, None]
-        logits = self.unet(torch.cat([self.normalise(grey), prompt], 1)).float()
+        given = torch.cat([self.normalise(grey), prompt], 1)
+        logits = _mirror_averaged(self.unet, given).float()
         probability = logits.sigmoid()
         inside = (probability > 0.5).float()
         scores = (probability * inside).sum((2, 3)) / inside.sum((2, 3)).clamp_min(1)
@@ -196,5 +206,4 @@ class CompactClassifier(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, S, S) in 0–1, three equal channels → class logits (B, 4)."""
-        logits: Tensor = self.resnet(self.normalise(image[:, :1]))
-        return logits
+        return _mirror_averaged(self.resnet, self.normalise(image[:, :1]))

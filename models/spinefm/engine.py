@@ -19,11 +19,12 @@ from models.contracts import FoundStructure, RadiographImage, RadiographResult
 from models.errors import NoSpineFound
 from models.packs import ModelPack
 from models.spinefm.config import SpineFMConfig, read_config
-from models.spinefm.detection import Detection
+from models.spinefm.detection import Detection, DetectionKind
 from models.spinefm.eyes import Eyes, Vertebra
 from models.spinefm.finish import Finished, finish
 from models.spinefm.levels import Numbered, number_chain
 from models.spinefm.networks import Networks, build_networks
+from models.spinefm.patches import Point
 from models.spinefm.scale import Scale, resolve_scale
 from models.spinefm.start import Triple, is_one_line, order_along_spine, runs_of_three
 from models.spinefm.walk import Chain, Ending, leading_class, walk
@@ -33,6 +34,8 @@ FEWEST = 3  # fewer vertebrae than this are no spine
 MOST_STARTS = 3  # how many runs of three are tried
 EVEN_STEPS = 1.6  # two steps of a run that differ by more have a vertebra between them that was not detected
 EDGE_SHARE = 0.05  # a mask that comes this near to the image's edge, in body sizes, is cut by it
+# How far, in body sizes, a detection may lie from the vertebra it speaks for; the middle of C2 with its dens is high.
+REACH: Mapping[DetectionKind, float] = {"vertebra": 0.5, "C2": 1.0, "S1": 0.7}
 ASSUMED_CONFIDENCE = 0.7  # what is left of a confidence whose level is an assumption
 
 
@@ -134,7 +137,7 @@ class SpineFM:
         vertebrae, finished = _without_empty(chain.vertebrae, whole)
         margin = 1 + int(EDGE_SHARE * begun.scale.body_px)
         cut = [_edges_touched(finished.labelmap == number, margin) for number in range(1, len(vertebrae) + 1)]
-        evidence = [self._evidence(vertebra, begun) for vertebra in vertebrae]
+        evidence = self._evidence(vertebrae, begun)
         numbered = number_chain(
             evidence,
             threshold=settings.landmark,
@@ -161,22 +164,22 @@ class SpineFM:
             timings_s=clock.laps,
         )
 
-    def _evidence(self, vertebra: Vertebra, begun: Begun) -> dict[str, float]:
+    def _evidence(self, vertebrae: Sequence[Vertebra], begun: Begun) -> list[dict[str, float]]:
         """How much speaks for each landmark: the classifier and, where it saw this vertebra, the detector."""
         classes = self.config.classes
-        evidence = {
-            level: vertebra.probabilities[classes.index(level)] if level in classes else None for level in ("C2", "S1")
-        }
-        kind = None
+        kinds: Sequence[str | None] = [None] * len(vertebrae)
         if self.networks.detector_tells_landmarks:
-            reach = begun.scale.body_px / 2
-            near = [d for d in begun.detections if math.dist(d.centroid_px, vertebra.centroid) <= reach]
-            kind = max(near, key=lambda d: d.score).kind if near else None
-        votes = {
-            level: [vote for vote in (seen, None if kind is None else float(kind == level)) if vote is not None]
-            for level, seen in evidence.items()
-        }
-        return {level: sum(given) / len(given) if given else 0.0 for level, given in votes.items()}
+            kinds = _kinds_seen([vertebra.centroid for vertebra in vertebrae], begun.detections, begun.scale.body_px)
+        evidence = []
+        for vertebra, kind in zip(vertebrae, kinds, strict=True):
+            votes: dict[str, list[float]] = {"C2": [], "S1": []}
+            for level, given in votes.items():
+                if level in classes:
+                    given.append(vertebra.probabilities[classes.index(level)])
+                if kind is not None:
+                    given.append(float(kind == level))
+            evidence.append({level: sum(given) / len(given) if given else 0.0 for level, given in votes.items()})
+        return evidence
 
     def _structures(
         self, labelmap: NDArray[np.uint16], vertebrae: Sequence[Vertebra], finished: Finished, numbered: Numbered
@@ -220,6 +223,20 @@ def _is_even(run: Triple) -> bool:
     a, b, c = (detection.centroid_px for detection in run)
     short, long = sorted((math.dist(a, b), math.dist(b, c)))
     return long <= EVEN_STEPS * short
+
+
+def _kinds_seen(centroids: Sequence[Point], detections: Sequence[Detection], body_px: float) -> list[str | None]:
+    """What the detector took each vertebra of a chain for; None where it saw none there.
+
+    A detection speaks for the vertebra nearest to it, within REACH body sizes; a landmark outvotes a vertebra.
+    """
+    said: list[list[Detection]] = [[] for _ in centroids]
+    for detection in detections:
+        distances = [math.dist(detection.centroid_px, centroid) for centroid in centroids]
+        nearest = min(range(len(distances)), key=distances.__getitem__)
+        if distances[nearest] <= REACH[detection.kind] * body_px:
+            said[nearest].append(detection)
+    return [max(near, key=lambda d: (d.kind != "vertebra", d.score)).kind if near else None for near in said]
 
 
 def _without_empty(vertebrae: Sequence[Vertebra], finished: Finished) -> tuple[list[Vertebra], Finished]:

@@ -31,10 +31,17 @@ def _jitter(centre: Point, size: float, spread: float, rng: Rng) -> Point:
     return centre[0] + radius * np.cos(turn), centre[1] + radius * np.sin(turn)
 
 
+def _pick(levels: list[str], share: float, rng: Rng) -> str:
+    """One of the levels; C2 or S1, where there is one, with at least the probability `share`."""
+    landmarks = [level for level in levels if level in ("C2", "S1")]
+    return str(rng.choice(landmarks if landmarks and rng.random() < share else levels))
+
+
 def segmenter_example(scene: TrainingScene, image: np.ndarray, level: str, rng: Rng) -> tuple[Tensor, Tensor]:
     """A patch around a point on one vertebra, and that vertebra's mask, each (SEGMENTER_SIZE,) * 2."""
     size = scene.body_size_px[level]
-    centre = _jitter(scene.centroids_px[level], size, 0.4 if rng.random() < 0.7 else 0.1, rng)
+    reach = 0.55 if level == "C2" else 0.4  # the walk comes to C2 by its body, far from the middle of body and dens
+    centre = _jitter(scene.centroids_px[level], size, reach if rng.random() < 0.7 else 0.1, rng)
     edge = SEGMENTER_EDGE * size * float(np.exp(rng.normal(0, 0.16)))
     angle, mirror = rng.normal(0, 0.2), bool(rng.random() < 0.5)
     truth = (scene.labelmap == LEVEL_VALUE[level]).astype(np.float32)
@@ -75,10 +82,9 @@ def classifier_example(scene: TrainingScene, image: np.ndarray, levels: list[str
     """A patch (CLASSIFIER_SIZE,) * 2 and what is in its middle: 0 background, 1 vertebra, 2 C2, 3 S1."""
     kind = 0
     if rng.random() < 0.6 and levels:
-        landmarks = [level for level in levels if level in ("C2", "S1")]
-        level = str(rng.choice(landmarks)) if landmarks and rng.random() < 0.3 else str(rng.choice(levels))
+        level = _pick(levels, 0.35, rng)
         size = scene.body_size_px[level]
-        centre = _jitter(scene.centroids_px[level], size, 0.22, rng)
+        centre = _jitter(scene.centroids_px[level], size, 0.4 if level == "C2" else 0.22, rng)
         hidden = scene.region == "cervical" and level in UNDER_SHOULDERS
         kind = 0 if hidden else {"C2": 2, "S1": 3}.get(level, 1)
     else:
@@ -122,7 +128,7 @@ class PatchStep:
                 continue
             image = exposed(scene.planes, rng)
             for _ in range(self.patches):
-                patch, mask = segmenter_example(scene, image, str(rng.choice(visible)), rng)
+                patch, mask = segmenter_example(scene, image, _pick(visible, 0.25, rng), rng)
                 patches.append(patch)
                 masks.append(mask)
             for _ in range(2 * self.patches):
