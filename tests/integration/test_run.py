@@ -122,7 +122,10 @@ def test_a_lateral_radiograph_gets_segmentation_report_and_picture(tmp_path: Pat
     assert (series["decision"], series["status"], series["pack"]) == ("spinefm", "succeeded", "blocks")
     assert [structure["label"] for structure in series["structures"]] == list(LEVELS)
     assert series["structures"][0]["centroid_px"] == [75.5, 23.5]
-    assert series["structures"][0]["measurements"]["area"] == {"value": pytest.approx(24 * 32 * 0.18**2, abs=1e-3), "unit": "mm2"}
+    assert series["structures"][0]["measurements"]["area"] == {
+        "value": pytest.approx(24 * 32 * 0.18**2, abs=1e-3),
+        "unit": "mm2",
+    }
     assert "numbering assumed" in series["warnings"]
     assert series["timings_s"]["engine: look"] == 0.1
     datasets = [dcmread(tmp_path / "out" / output["path"]) for output in series["outputs"]]

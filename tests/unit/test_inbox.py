@@ -1,5 +1,6 @@
 """The inbox: durable before success, private, and a job once only."""
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -81,7 +82,7 @@ def test_what_was_accepted_is_in_the_job_byte_for_byte(inbox: Inbox, layout: Sto
     assert file.read_bytes() == instance.meta + instance.data_set
 
 
-def test_an_instance_is_synced_under_its_name_before_it_counts_as_accepted(
+def test_an_instance_and_its_name_are_synced_before_it_counts_as_accepted(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PS3.4 B.2.3: success says that the receiver has it; a power failure must not make that untrue."""
@@ -103,7 +104,7 @@ def test_an_instance_is_synced_under_its_name_before_it_counts_as_accepted(
     second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     inbox.accept(received(second), 1)
 
-    assert order == ["file", "rename", "folder"]
+    assert order == ["file", "folder", "rename"]
 
 
 def test_everything_in_the_storage_folder_is_readable_by_its_owner_only(inbox: Inbox, layout: StorageLayout) -> None:
@@ -146,7 +147,7 @@ def test_two_series_on_one_association_are_two_jobs(inbox: Inbox) -> None:
 def test_a_process_that_died_finds_what_was_arriving(inbox: Inbox, layout: StorageLayout, clock: Clock) -> None:
     """An accepted instance is processed even if the node crashed before its series was complete."""
     inbox.accept(received(radiograph()), 1)
-    (layout.partial / "7.part").write_bytes(b"half an inst")
+    (layout.partial / f"{'ab' * 32}.7").write_bytes(b"half an inst")
 
     restarted = new_inbox(layout, clock)
     assert restarted.recover() == 1
@@ -156,6 +157,26 @@ def test_a_process_that_died_finds_what_was_arriving(inbox: Inbox, layout: Stora
 
     assert list(layout.partial.iterdir()) == []
     assert read_jobs(layout) == (taken.job,)
+
+
+def test_an_instance_whose_rename_was_lost_with_the_power_is_placed_at_the_next_start(
+    inbox: Inbox, layout: StorageLayout, clock: Clock
+) -> None:
+    """Its sender was told that it is safe; the digest in its name says that it is whole."""
+    inbox.accept(received(radiograph()), 1)
+    ((uid, series),) = ((each.name, each) for each in layout.arriving.iterdir())
+    (file,) = (series / "input").iterdir()
+    encoded = received(radiograph()).data_set
+    file.rename(layout.partial / f"{hashlib.sha256(encoded).hexdigest()}.0")
+    (series / "input").rmdir()
+    series.rmdir()
+
+    restarted = new_inbox(layout, clock)
+    assert restarted.recover() == 1
+    clock.now += QUIET_S
+    (taken,) = restarted.take_complete()
+
+    assert (taken.job.series_instance_uid, taken.job.calling_ae_title) == (uid, "")
 
 
 def test_a_recovered_series_is_the_same_job_as_an_undisturbed_one(

@@ -14,7 +14,6 @@ Write = Callable[[str], Path]
 @pytest.fixture(autouse=True)
 def no_outer_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each test starts in an empty folder without SPONDYL_* variables."""
-
     for name in [name for name in os.environ if name.startswith("SPONDYL_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
