@@ -88,31 +88,40 @@ def train(trainee: Trainee, step: Step, plan: Plan, *, report: Callable[[str], N
         trainee.averages = saved["averages"]
         optimiser.load_state_dict(saved["optimiser"])
         first, spent, log = saved["step"], saved["spent"], json.loads(saved["log"])
-    sums: dict[str, float] = {}
-    began = time.monotonic() - spent
-    for number in range(first, plan.steps):
-        elapsed = time.monotonic() - began
-        progress = max(number / plan.steps, elapsed / 60 / plan.minutes if plan.minutes else 0.0)
-        if progress >= 1:
-            break
+    began, sums, done, noted = time.monotonic() - spent, dict[str, float](), first, first
+
+    def note() -> None:
+        nonlocal sums, noted
+        minutes = (time.monotonic() - began) / 60
+        entry = {"step": done, "minutes": minutes, **{k: v / (done - noted) for k, v in sums.items()}}
+        log.append(entry)
+        sums, noted = {}, done
+        _save(checkpoint, trainee, optimiser, Position(done, 60 * minutes, log))
+        share = _progress(plan, done, minutes)
+        report(f"{trainee.name} {share:4.0%} " + " ".join(f"{k}={v:.4g}" for k, v in entry.items()))
+
+    while (progress := _progress(plan, done, (time.monotonic() - began) / 60)) < 1:
         for group in optimiser.param_groups:
             group["lr"] = _rate(progress, plan.rate)
-        loss, values = step(np.random.default_rng([plan.seed, number]))
+        loss, values = step(np.random.default_rng([plan.seed, done]))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 2.0)
         optimiser.step()
-        _update_averages(trainee, min(plan.average, (1 + number) / (10 + number)))
+        _update_averages(trainee, min(plan.average, (1 + done) / (10 + done)))
         for key, value in {"loss": loss.item(), **values}.items():
             sums[key] = sums.get(key, 0.0) + value
-        if (number + 1) % plan.save_every == 0 or number + 1 == plan.steps:
-            count = (number % plan.save_every) + 1
-            entry = {"step": number + 1, "minutes": elapsed / 60, **{k: v / count for k, v in sums.items()}}
-            log, sums = [*log, entry], {}
-            _save(checkpoint, trainee, optimiser, Position(number + 1, elapsed, log))
-            report(f"{trainee.name} {progress:4.0%} " + " ".join(f"{k}={v:.4g}" for k, v in entry.items()))
-    _save(checkpoint, trainee, optimiser, Position(plan.steps, time.monotonic() - began, log))
+        done += 1
+        if done % plan.save_every == 0:
+            note()
+    if done > noted:
+        note()
     return log
+
+
+def _progress(plan: Plan, steps: int, minutes: float) -> float:
+    """How much of the plan is done, by steps or by time, whichever is further."""
+    return max(steps / plan.steps, minutes / plan.minutes if plan.minutes else 0.0)
 
 
 @dataclass(frozen=True)

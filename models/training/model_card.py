@@ -23,8 +23,8 @@ a narrow ResNet (classifier: background, vertebra, C2, S1) and the published poi
 All but the last remove brightness and contrast locally before anything else.
 
 **Training.** {minutes:.0f} minutes for the detector ({detector_steps} steps), {patch_minutes:.0f} for the patch
-networks ({patch_steps} steps), side by side. The weights are averages over the last steps. Median error of the point
-predictor: {point_error:.2f} of the distance between neighbours.
+networks ({patch_steps} steps), side by side, {history}. The weights are averages over the last steps.
+Median error of the point predictor: {point_error:.2f} of the distance between neighbours.
 
 **Last figures of training** (fresh exposures of training scenes; held-back ones are in docs/accuracy.md):
 segmenter Dice {dice:.3f}, classifier right in {right:.1%}.
@@ -37,9 +37,15 @@ Weights' SHA-256: {digest}
 
 
 def write_model_card(
-    folder: Path, pack: ModelPack, recipe: "Recipe", logs: dict[str, list[dict[str, float]]], *, point_error: float
+    folder: Path,
+    pack: ModelPack,
+    recipe: "Recipe",
+    logs: dict[str, list[dict[str, float]]],
+    *,
+    point_error: float,
+    history: str = "in one run",
 ) -> None:
-    """Write MODEL_CARD.md and training.json (recipe and log) into the pack's folder."""
+    """Write MODEL_CARD.md and training.json (recipe and log) into the pack's folder; `history`: in how many runs."""
     detector, patches = logs["detector"][-1], logs["patches"][-1]
     (folder / "MODEL_CARD.md").write_text(
         CARD.format(
@@ -52,6 +58,7 @@ def write_model_card(
             patch_minutes=patches["minutes"],
             patch_steps=int(patches["step"]),
             point_error=point_error,
+            history=history,
             dice=patches["dice"],
             right=patches["right"],
             digest=pack.digest,

@@ -26,12 +26,18 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides the weights. minutes: limit for each of the two network trainings, which run side by side."""
+    """What decides the weights.
+
+    scenes: phantoms drawn for the networks that see images; spines: for the point predictor, which sees geometry.
+    minutes: limit for each of the two network trainings, which run side by side.
+    """
 
     seed: int = 1
     scenes: int = 2600
-    detector_steps: int = 3600
-    patch_steps: int = 4400
+    detector_steps: int = 2800
+    patch_steps: int = 4200
+    spines: int = 6000
+    point_steps: int = 6000
     minutes: float | None = None
     device: str = "cpu"
 
@@ -88,7 +94,9 @@ def train_spinefm(out: Path, *, work: Path, recipe: Recipe, version: str, report
         process.start()
     torch.manual_seed(recipe.seed)
     points = build_point_predictor()
-    error = train_point_predictor(points, seed=recipe.seed, report=report)
+    error = train_point_predictor(
+        points, seed=recipe.seed, spines=recipe.spines, steps=recipe.point_steps, report=report
+    )
     for process in parts:
         process.join()
         if process.exitcode:

@@ -84,7 +84,7 @@ def train_point_predictor(
         loss.backward()
         optimiser.step()
         schedule.step()
-        if (number + 1) % 2000 == 0:
+        if (number + 1) % 2000 == 0 or number + 1 == steps:
             with torch.no_grad():
                 steps_there = (test_given[:, 4:] - test_given[:, 2:4]).norm(dim=1)
                 error = float(((network(test_given) - test_following).norm(dim=1) / steps_there).median())

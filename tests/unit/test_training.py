@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from models.packs import ModelPack
 from models.phantom.anatomy import LEVEL_VALUE
+from models.spinefm.engine import SpineFM
 from models.training.loop import Plan, Trainee, train
 from models.training.scenes import HELD_BACK, SceneStore, exposed
+from models.training.spinefm import Recipe, train_spinefm
 from models.training.spinefm_detector import draw_example
 from models.training.spinefm_patches import SEGMENTER_SIZE, segmenter_example
 from models.training.spinefm_points import draw_quadruples, train_point_predictor
@@ -108,3 +111,20 @@ def test_the_point_predictor_learns_to_go_on_along_the_spine() -> None:
     given, following = draw_quadruples(np.random.default_rng(1), 4)
     assert given.shape[1:] == (6,)
     assert following.shape[1:] == (2,)
+
+
+@pytest.mark.slow
+def test_one_command_makes_a_pack_that_the_engine_loads(tmp_path: Path) -> None:
+    """A training of a few steps writes weights, model card and log; called again, it has nothing left to train."""
+    recipe = Recipe(scenes=4, detector_steps=2, patch_steps=2, spines=20, point_steps=20)
+    lines: list[str] = []
+
+    pack = train_spinefm(tmp_path / "pack", work=tmp_path / "work", recipe=recipe, version="0.0.1", report=lines.append)
+    again = train_spinefm(
+        tmp_path / "again", work=tmp_path / "work", recipe=recipe, version="0.0.1", report=lines.append
+    )
+
+    assert SpineFM(pack, device="cpu").config.classes == ("background", "vertebra", "C2", "S1")
+    assert pack.digest == again.digest
+    assert "no patient's image" in (tmp_path / "pack" / "MODEL_CARD.md").read_text()
+    assert lines[-1].startswith("wrote spinefm-phantom 0.0.1")
