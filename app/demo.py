@@ -138,11 +138,12 @@ def _show(rows: Sequence[_Row], out: Path, console: Console) -> None:
     table = Table("study", "series", "state", "levels found", "confidence", "time", box=None, header_style="bold")
     for row in rows:
         structures = [structure for entry in row.series for structure in entry["structures"]]
-        levels = " ".join(str(structure["label"]) for structure in structures) or row.status.sentence
-        confidence = f"{min(structure['confidence'] for structure in structures):.2f}" if structures else "–"
+        labels = [str(structure["label"]) for structure in structures]
+        levels = f"{labels[0]} to {labels[-1]} ({len(labels)})" if labels else row.status.sentence
+        confidence = f"≥ {min(structure['confidence'] for structure in structures):.2f}" if structures else "–"
         seconds = (row.status.updated_at - row.status.created_at).total_seconds()
         series = f"…{row.status.job.series_instance_uid[-8:]}"
-        table.add_row(row.name, series, row.status.state, levels, f"≥ {confidence}", f"{seconds:.1f} s")
+        table.add_row(row.name, series, row.status.state, levels, confidence, f"{seconds:.1f} s")
     console.print(table)
     pictures = [str(picture) for picture in sorted(out.glob("*.png"))]
     console.print(f"pictures: {', '.join(pictures) or 'none'}")

@@ -5,7 +5,7 @@ from io import BytesIO
 from pydicom import dcmwrite
 from pydicom.dataset import FileDataset
 
-from app.gateway.inbox import ReceivedInstance
+from app.gateway.inbox import PREAMBLE_LENGTH, ReceivedInstance
 
 META_STARTS_AT = 144
 META_LENGTH_AT = 140
@@ -22,6 +22,6 @@ def received(dataset: FileDataset, *, sop_class_uid: str = "", sop_instance_uid:
         sop_instance_uid=sop_instance_uid or str(dataset.SOPInstanceUID),
         transfer_syntax=dataset.file_meta.TransferSyntaxUID,
         calling_ae_title="PACS",
-        meta=whole[:border],
+        meta=whole[PREAMBLE_LENGTH:border],
         data_set=whole[border:],
     )

@@ -1,17 +1,17 @@
 """The inbox on disk: an instance is safe here before its sender is told so.
 
-An instance is written beside, synced, renamed to its name, and its folder synced. A series that is
-complete becomes a job by one rename of its folder; where the job is there already, the copy is a repeat
-and is dropped. So at whatever moment the power fails, a series is either still arriving or a job.
+An instance is written into a file whose name is on the disk already, synced, and renamed into its series; then its
+sender is answered. That costs one flush of the disk. Should the rename be lost with the power, the file is placed at
+the next start: the digest in its preamble tells a whole one from a torn one. A series that is complete becomes a job
+by one rename of its folder; where the job is there already, the copy is a repeat and is dropped.
 """
 
 import hashlib
-import itertools
 import json
-import os
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +33,10 @@ from app.gateway.instance import (
     read_identity,
 )
 from app.jobs.job import SeriesJob, job_identity
-from app.jobs.layout import PRIVATE_FOLDER, StorageLayout, sync_folder, write_durably
+from app.jobs.layout import PRIVATE_FILE, PRIVATE_FOLDER, StorageLayout, sync_folder, write_durably
 
 MINIMUM_FREE_BYTES = 1 << 30
+PARTS_AT_A_TIME = 64
 
 # Objects of a study that hold no image to segment; a PACS that routes whole studies sends them too.
 NOT_IMAGES = frozenset(
@@ -48,6 +49,8 @@ _CAPTURES = frozenset({SecondaryCaptureImageStorage, MultiFrameTrueColorSecondar
 _NOBODY = -1  # stands for the associations of a process that has ended
 
 # Group 0002 begins after the preamble with its own length: PS3.10 section 7.1.
+PREAMBLE_LENGTH = 128
+_DIGEST_LENGTH = 64
 _META_LENGTH_AT = 140
 _META_STARTS_AT = 144
 
@@ -57,7 +60,7 @@ class ReceivedInstance:
     """An instance as the Storage SCP has received it.
 
     sop_class_uid, sop_instance_uid: what the request names.
-    meta: preamble, prefix and File Meta Information, ready to write.
+    meta: the prefix `DICM` and File Meta Information, ready to write behind a preamble.
     data_set: the encoded data set, unparsed.
     """
 
@@ -103,7 +106,7 @@ class Inbox:
         self._minimum_free_bytes = minimum_free_bytes
         self._lock = threading.Lock()
         self._series: dict[str, ArrivingSeries] = {}
-        self._part_numbers = itertools.count()
+        self._parts: list[Path] = []
         self.changed = threading.Event()
 
     def accept(self, received: ReceivedInstance, association: int) -> bool:
@@ -125,9 +128,8 @@ class Inbox:
             raise DataSetMismatch("SOP Class or Instance UID is not the request's; the sender has to mend it")
         if identity.modality in NOT_IMAGES or _is_own_overlay(identity):
             return False
-        encoded = received.data_set
-        part = self._write_part(received.meta, encoded)
-        digest = hashlib.sha256(encoded).hexdigest()
+        digest = hashlib.sha256(received.data_set).hexdigest()
+        part = self._write_part(digest, received)
         self._place(part, identity, sender=received.calling_ae_title, digest=digest, association=association)
         return True
 
@@ -158,45 +160,54 @@ class Inbox:
 
         Each is complete after one quiet time, since nobody knows any more which association brought it.
         """
-        shutil.rmtree(self._layout.partial)
-        self._layout.create()
+        for part in self._layout.partial.iterdir():
+            self._recover_part(part)
         found = [self._read_series(folder) for folder in self._layout.arriving.iterdir()]
         with self._lock:
             self._series.update({series.series_instance_uid: series for series in found if series})
             return len(self._series)
 
-    def _write_part(self, *chunks: bytes) -> Path:
+    def _write_part(self, digest: str, received: ReceivedInstance) -> Path:
         free = shutil.disk_usage(self._layout.root).free
         if free < self._minimum_free_bytes:
             raise InboxFull(f"{free >> 20} MiB free in {self._layout.root}; make room, senders will try again")
-        part = self._layout.partial / f"{next(self._part_numbers)}.part"
+        # PS3.10 section 7.1 leaves the preamble to the application that writes the file.
+        preamble = digest.encode("ascii").ljust(PREAMBLE_LENGTH, b"\0")
         try:
-            write_durably(part, *chunks)
+            part = self._new_part()
+            write_durably(part, preamble, received.meta, received.data_set)
         except OSError as fault:
-            part.unlink(missing_ok=True)
-            raise InboxFull(f"cannot write to {part.parent}: {fault.strerror}; make room or mend the disk") from fault
+            raise InboxFull(
+                f"cannot write: {fault.strerror}; make room or mend the disk of the storage folder"
+            ) from fault
         return part
+
+    def _new_part(self) -> Path:
+        """Return an empty file whose name is on the disk; names are made and synced many at a time."""
+        with self._lock:
+            if not self._parts:
+                parts = [self._layout.partial / uuid.uuid4().hex for _ in range(PARTS_AT_A_TIME)]
+                for part in parts:
+                    part.touch(mode=PRIVATE_FILE)
+                sync_folder(self._layout.partial)
+                self._parts = parts
+            return self._parts.pop()
 
     def _place(self, part: Path, identity: InstanceIdentity, *, sender: str, digest: str, association: int) -> None:
         folder = self._layout.arriving / identity.series_instance_uid
         with self._lock:
             series = self._series.get(identity.series_instance_uid)
+            is_new = series is None
             if series is None:
                 series = self._new_series(identity, sender)
                 for new in (folder, folder / "input"):
                     new.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-                sync_folder(folder.parent)
-                sync_folder(folder)
             part.rename(folder / "input" / f"{identity.sop_instance_uid}.dcm")
-            names = os.open(folder / "input", os.O_RDONLY | os.O_DIRECTORY)
             self._series[identity.series_instance_uid] = series.with_instance(
                 identity.sop_instance_uid, digest, association, self._clock()
             )
-        try:
-            os.fsync(names)
-        finally:
-            os.close(names)
-        self.changed.set()
+        if is_new:  # else it is complete later than was thought, never sooner
+            self.changed.set()
 
     def _new_series(self, identity: InstanceIdentity, sender: str) -> ArrivingSeries:
         return ArrivingSeries(
@@ -225,11 +236,25 @@ class Inbox:
                 (folder / "input").rename(self._layout.job_input(job.job_id))
             shutil.rmtree(folder)
             return Taken(job, is_repeat=True)
+        sync_folder(folder / "input")
         write_durably(folder / "job.json", job.to_json().encode("ascii"))
         sync_folder(folder)
         folder.rename(self._layout.job_folder(job.job_id))
         sync_folder(self._layout.jobs)
         return Taken(job, is_repeat=False)
+
+    def _recover_part(self, part: Path) -> None:
+        """Place an instance whose rename was lost; drop one that was still being written."""
+        encoded = _encoded_data_set(part)
+        if hashlib.sha256(encoded).hexdigest().encode("ascii") != part.read_bytes()[:_DIGEST_LENGTH]:
+            part.unlink()
+            return
+        meta = read_file_meta_info(part)
+        identity = read_identity(encoded, meta.TransferSyntaxUID)
+        folder = self._layout.arriving / identity.series_instance_uid / "input"
+        for new in (folder.parent, folder):
+            new.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        part.rename(folder / f"{identity.sop_instance_uid}.dcm")
 
     def _read_series(self, folder: Path) -> ArrivingSeries | None:
         series: ArrivingSeries | None = None

@@ -35,10 +35,11 @@ def run_gateway(settings: Settings, stop: threading.Event) -> None:
     scp = start_storage_scp(inbox, ae_title=node.ae_title, host=node.host, port=node.port)
     host, port = scp.address
     heartbeat = Heartbeat(layout, "gateway", host=host, port=port)
-    heartbeat.start()
     log.info("gateway_listening", ae_title=node.ae_title, host=host, port=port, series_recovered=recovered)
+    assembler = _Assembler(inbox, layout)
+    heartbeat.start()
     try:
-        _Assembler(inbox, layout).run(stop)
+        assembler.run(stop)
     finally:
         scp.stop()
         heartbeat.stop()

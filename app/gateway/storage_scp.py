@@ -24,7 +24,7 @@ from app.gateway.instance import (
 from app.logs import get_logger
 
 SUCCESS = 0x0000
-_PREAMBLE = bytes(128) + b"DICM"  # PS3.10 section 7.1
+_PREFIX = b"DICM"  # PS3.10 section 7.1
 
 # PS3.4 Table B.2-1 names 0xA7xx, 0xA9xx and 0xCxxx; PS3.7 C.5.7 the invalid object instance.
 STATUS_FOR: Mapping[type[InboxRefusal], int] = MappingProxyType(
@@ -135,6 +135,6 @@ def _received(event: Event) -> ReceivedInstance:
         sop_instance_uid=str(request.AffectedSOPInstanceUID),
         transfer_syntax=event.context.transfer_syntax,
         calling_ae_title=sender,
-        meta=_PREAMBLE + encode_file_meta(meta),
+        meta=_PREFIX + encode_file_meta(meta),
         data_set=event.encoded_dataset(include_meta=False),
     )

@@ -2,7 +2,7 @@
 
 storage/
   inbox/arriving/<Series Instance UID>/input/<SOP Instance UID>.dcm
-  inbox/partial/                                files that are being written
+  inbox/partial/                                files that are being written or will be
   jobs/<job id>/job.json                        the job, written before the folder gets this name
   jobs/<job id>/input/  output/<profile>/
   heartbeats/<process>                          touched while a process is alive
@@ -25,7 +25,7 @@ class StorageLayout:
 
     @property
     def partial(self) -> Path:
-        """Folder of files that are being written."""
+        """Folder of files that are being written or will be."""
         return self.root / "inbox" / "partial"
 
     @property
