@@ -68,8 +68,10 @@ class ModelPack:
 
     @property
     def digest(self) -> str:
-        """One SHA-256 over the version and all weights: two packs that may answer differently differ in it."""
-        lines = [self.version, *(f"{network} {self.weights[network].sha256}" for network in sorted(self.weights))]
+        """One SHA-256 over version, settings and weights: two packs that may answer differently differ in it."""
+        settings = json.dumps([self.networks, self.walk, self.label_table], sort_keys=True)
+        weights = (f"{network} {self.weights[network].sha256}" for network in sorted(self.weights))
+        lines = [self.version, settings, *weights]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def weights_path(self, network: str) -> Path:

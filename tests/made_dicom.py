@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
@@ -93,7 +94,7 @@ def made_dx(
         if keyword in dataset:
             delattr(dataset, keyword)
     dataset.file_meta.MediaStorageSOPClassUID = SOP_CLASSES[modality]
-    dataset.file_meta.MediaStorageSOPInstanceUID = made_uid(study, "instance", instance_number)
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID(made_uid(study, "instance", instance_number))
     return dataset
 
 

@@ -248,6 +248,12 @@ def _spinous(
     return chaikin(np.concatenate([np.stack([cu, cv - half], 1), np.stack([cu, cv + half], 1)[::-1]]), 2)
 
 
+# Outlines of thoracic and lumbar parts: u in body depths, v in body heights with the disc below.
+SUPERIOR_ARTICULAR = ((0.72, -0.85), (0.95, -0.92), (1.08, -0.3), (0.98, 0.05), (0.75, -0.1))
+INFERIOR_ARTICULAR = ((0.92, -0.2), (1.2, -0.15), (1.22, 0.4), (1.12, 0.8), (0.95, 0.7), (0.98, 0.2))
+LAMINA = ((1.05, 0.0), (1.35, 0.05), (1.4, 0.6), (1.15, 0.55))
+
+
 def _thoracolumbar_arch(vertebra: Vertebra, style: PosteriorStyle, rng: np.random.Generator) -> Iterator[_Part]:
     w, d, h = vertebra.size
     s = h + vertebra.disc_below
@@ -257,37 +263,15 @@ def _thoracolumbar_arch(vertebra: Vertebra, style: PosteriorStyle, rng: np.rando
     pedicle = [(0.4 * d, -0.46 * h), (0.95 * d + o, -0.5 * h), (0.95 * d + o, 0.0), (0.4 * d, 0.04 * h)]
     for x, t in ((0.33 * w, 5.0), (0.42 * w, 5.0)):
         yield x, t, _plate(pedicle, rng, jitter), 1.2
-    superior = [
-        (0.72 * d + o, -0.85 * s),
-        (0.95 * d + o, -0.92 * s),
-        (1.08 * d + o, -0.3 * s),
-        (0.98 * d + o, 0.05 * s),
-        (0.75 * d + o, -0.1 * s),
-    ]
-    inferior = [
-        (0.92 * d + o, -0.2 * s),
-        (1.2 * d + o, -0.15 * s),
-        (1.22 * d + o, 0.4 * s),
-        (1.12 * d + o, 0.8 * s),
-        (0.95 * d + o, 0.7 * s),
-        (0.98 * d + o, 0.2 * s),
-    ]
+    superior = [(u * d + o, v * s) for u, v in SUPERIOR_ARTICULAR]
+    inferior = [(u * d + o, v * s) for u, v in INFERIOR_ARTICULAR]
     for x in (0.36 * w, 0.5 * w):
         yield x, 5.0, _plate(superior, rng, 2 * jitter), 1.1
         yield x * 0.9, 5.0, _plate(inferior, rng, 2 * jitter), 1.1
     transverse = ellipse((rng.uniform(0.6, 0.9) * d, -0.15 * h), 0.18 * d, 0.16 * h, rng.uniform(-0.4, 0.4))
     for x in (0.65 * w, 0.9 * w):
         yield x, 8.0, transverse, 0.7
-    yield (
-        0.2 * w,
-        5.0,
-        _plate(
-            [(1.05 * d + o, 0.0), (1.35 * d + o, 0.05 * s), (1.4 * d + o, 0.6 * s), (1.15 * d + o, 0.55 * s)],
-            rng,
-            jitter,
-        ),
-        1.1,
-    )
+    yield 0.2 * w, 5.0, _plate([(u * d + o, v * s) for u, v in LAMINA], rng, jitter), 1.1
     if lumbar:
         long, drop = d * 0.95 * style.spinous_length, style.droop * 0.3
         block = [

@@ -14,6 +14,8 @@ from models.phantom.projection import Layers
 from models.phantom.solids import Outline, PosteriorStyle, arch_sections, body_sections, chaikin, ellipse
 
 Rng = np.random.Generator
+Plane = NDArray[np.float64]
+Grid = tuple[Plane, Plane]  # u and v of every pixel, mm
 
 
 def noise(rng: Rng, shape: tuple[int, int], scale: float) -> NDArray[np.float32]:
@@ -170,7 +172,25 @@ def _skull(layers: Layers, top: NDArray[np.float64], size: float, rng: Rng) -> N
         0.5 * rim,
         rng.uniform(1, 4),
     )
-    for _ in range(rng.integers(3, 10)):  # skull base and face
+    _skull_base(layers, top, size, rng)
+    mastoid = top + np.array([rng.uniform(-0.5, 2), -rng.uniform(0.6, 2)]) * size
+    for _ in range(rng.integers(4, 24)):  # air cells
+        cell = ellipse(
+            tuple(mastoid + rng.normal(0, 0.5, 2) * size), size * rng.uniform(0.06, 0.2), size * rng.uniform(0.06, 0.2)
+        )
+        layers.fill("bones", cell, -rng.uniform(0, 4), rng.uniform(0, 5), 0.8)
+    if rng.random() < 0.8:
+        maxilla = ellipse(
+            tuple(top - np.array([rng.uniform(3, 6), rng.uniform(1, 3)]) * size),
+            size * rng.uniform(1.5, 3.5),
+            size * rng.uniform(1, 2.5),
+            rng.random(),
+        )
+        layers.fill("bones", maxilla, rng.uniform(2, 14), rng.uniform(0, 10), 2.0)
+
+
+def _skull_base(layers: Layers, top: NDArray[np.float64], size: float, rng: Rng) -> None:
+    for _ in range(rng.integers(3, 10)):
         place = top + np.array([rng.uniform(-4, 3), -rng.uniform(0.3, 4)]) * size
         if rng.random() < 0.5:
             line = place + np.cumsum(rng.normal(0, 0.55, (rng.integers(3, 7), 2)), 0) * size
@@ -186,20 +206,6 @@ def _skull(layers: Layers, top: NDArray[np.float64], size: float, rng: Rng) -> N
                 rng.uniform(0, 12),
                 rng.uniform(0.5, 2.5),
             )
-    mastoid = top + np.array([rng.uniform(-0.5, 2), -rng.uniform(0.6, 2)]) * size
-    for _ in range(rng.integers(4, 24)):  # air cells
-        cell = ellipse(
-            tuple(mastoid + rng.normal(0, 0.5, 2) * size), size * rng.uniform(0.06, 0.2), size * rng.uniform(0.06, 0.2)
-        )
-        layers.fill("bones", cell, -rng.uniform(0, 4), rng.uniform(0, 5), 0.8)
-    if rng.random() < 0.8:
-        maxilla = ellipse(
-            tuple(top - np.array([rng.uniform(3, 6), rng.uniform(1, 3)]) * size),
-            size * rng.uniform(1.5, 3.5),
-            size * rng.uniform(1, 2.5),
-            rng.random(),
-        )
-        layers.fill("bones", maxilla, rng.uniform(2, 14), rng.uniform(0, 10), 2.0)
 
 
 def _jaw(layers: Layers, axis: NDArray[np.float64], size: float, rng: Rng) -> None:
@@ -259,42 +265,34 @@ def _teeth(layers: Layers, base: NDArray[np.float64], forward: NDArray[np.float6
 # --- lumbar ---------------------------------------------------------------------------------------------------
 
 
+# Wing of the sacrum: u in depths, v in heights of S1's body; wing of the ilium in depths of L3's body from S1's middle,
+# without the part of its height that differs between people.
+ALA = ((-0.45, -0.35), (0.5, -0.5), (1.0, 0.6), (0.9, 1.9), (0.2, 2.0), (-0.3, 0.7))
+ILIUM = ((-2.0, 0.9), (-1.5, -0.2), (-0.4, -1.0), (0.9, -0.9), (1.5, 0.0), (0.9, 1.3), (0.2, 2.4), (-1.2, 2.6))
+ILIUM_RISE = (0.0, 0.6, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+
+
 def draw_trunk_bones(layers: Layers, spine: Spine, rng: Rng) -> None:
     """Wings of the sacrum, iliac bones, hips, ribs."""
-    sacrum, size = spine["S1"], spine["L3"].size[1]
+    size = spine["L3"].size[1]
+    _pelvis(layers, spine["S1"], size, rng)
+    _ribs(layers, spine, size, rng)
+    for _ in range(rng.integers(0, 4)):  # calcified vessels in front of the bodies
+        start = _local(spine["L3"], (-rng.uniform(0.65, 1.0) * size, rng.uniform(-3, 2) * size))[0]
+        path = start + np.cumsum(rng.normal([0, 0.3], 0.12, (4, 2)), 0) * size
+        layers.stroke("bones", path, rng.uniform(0.8, 2), rng.uniform(1, 8))
+
+
+def _pelvis(layers: Layers, sacrum: Vertebra, size: float, rng: Rng) -> None:
     _, d, h = sacrum.size
-    ala = [
-        (-0.45 * d, -0.35 * h),
-        (0.5 * d, -0.5 * h),
-        (1.0 * d, 0.6 * h),
-        (0.9 * d, 1.9 * h),
-        (0.2 * d, 2.0 * h),
-        (-0.3 * d, 0.7 * h),
-    ]
-    layers.fill(
-        "arches",
-        _local(sacrum, *chaikin(np.array(ala) + rng.normal(0, 0.05, (6, 2)) * d)),
-        rng.uniform(10, 40),
-        rng.uniform(2, 10),
-        1.0,
-    )
+    ala = chaikin(np.array(ALA) * [d, h] + rng.normal(0, 0.05, (6, 2)) * d)
+    layers.fill("arches", _local(sacrum, *ala), rng.uniform(10, 40), rng.uniform(2, 10), 1.0)
     crest = _local(sacrum, (1.2 * d, -0.6 * h), (1.6 * d, 0.3 * h), (1.5 * d, 1.4 * h), (1.2 * d, 2.2 * h))
     layers.stroke("arches", crest, rng.uniform(4, 12), rng.uniform(4, 16))
     inside, rim = rng.uniform(1, 8), rng.uniform(2, 12)
     height = rng.uniform(-0.3, 1.1)  # how high the crest reaches: L4 to L5
     for _ in range(2):
-        wing = np.array(
-            [
-                (-2.0, 0.9),
-                (-1.5, -0.2 - height * 0.6),
-                (-0.4, -1.0 - height),
-                (0.9, -0.9 - height),
-                (1.5, 0.0),
-                (0.9, 1.3),
-                (0.2, 2.4),
-                (-1.2, 2.6),
-            ]
-        )
+        wing = np.array(ILIUM) - np.stack([np.zeros(8), np.array(ILIUM_RISE) * height], 1)
         place = sacrum.centre[1:] + rng.normal(0, 0.12, 2) * size
         layers.fill(
             "bones", chaikin(place + (wing + rng.normal(0, 0.08, wing.shape)) * size, 3), inside, rim, rng.uniform(1, 3)
@@ -306,15 +304,6 @@ def draw_trunk_bones(layers: Layers, spine: Spine, rng: Rng) -> None:
             rng.uniform(8, 26),
             rng.uniform(2, 12),
             1.5,
-        )
-    _ribs(layers, spine, size, rng)
-    for _ in range(rng.integers(0, 4)):  # calcified vessels in front of the bodies
-        start = _local(spine["L3"], (-rng.uniform(0.65, 1.0) * size, rng.uniform(-3, 2) * size))[0]
-        layers.stroke(
-            "bones",
-            start + np.cumsum(rng.normal([0, 0.3], 0.12, (4, 2)), 0) * size,
-            rng.uniform(0.8, 2),
-            rng.uniform(1, 8),
         )
 
 
@@ -383,6 +372,15 @@ def _neck(
     if rng.random() < 0.1:
         soft = np.full_like(soft, 75.0)
     soft = soft * (1 + 0.05 * noise(rng, soft.shape, 10) + 0.03 * noise(rng, soft.shape, 3))
+    air = _airway(spine, (uu, vv), line, t, rng)
+    shadow = _shoulders(c7, (uu, vv), size, rng)
+    return {"soft": soft, "shadow": shadow, "air": 30 * np.clip(air, 0, 1.5) * np.minimum(soft / 50, 1)}
+
+
+def _airway(spine: Spine, grid: Grid, line: Plane, t: Plane, rng: Rng) -> Plane:
+    """Pharynx and trachea in front of the spine (`line`: its u per row, `t`: 0 at C3, 1 at C7), and pockets of air."""
+    uu, vv = grid
+    size = spine["C3"].size[1]
     edge = line - size * (
         0.5 + rng.uniform(0.1, 0.32) + rng.uniform(0.1, 0.9) * _sigmoid((t - rng.uniform(0.3, 0.7)) / 0.08)
     )
@@ -405,8 +403,14 @@ def _neck(
                 ** 2
             )
         )
+    return np.asarray(air)
+
+
+def _shoulders(c7: NDArray[np.float64], grid: Grid, size: float, rng: Rng) -> Plane:
+    """The two shoulders and the trapezius."""
+    uu, vv = grid
     shadow = np.zeros_like(uu)
-    for _ in range(rng.integers(1, 4)):  # the two shoulders and the trapezius
+    for _ in range(rng.integers(1, 4)):
         tip = c7 + np.array([rng.uniform(-0.5, 5), rng.uniform(-2.0, 2.4)]) * size
         slopes = rng.uniform(0.2, 1.2), rng.uniform(-0.1, 0.7)
         border = (
@@ -415,7 +419,7 @@ def _neck(
             + 0.15 * size * noise(rng, uu.shape, 20)
         )
         shadow += rng.uniform(20, 150) * (1 - np.exp(-np.maximum(vv - border, 0) / (size * rng.uniform(0.1, 2.5))))
-    return {"soft": soft, "shadow": shadow, "air": 30 * np.clip(air, 0, 1.5) * np.minimum(soft / 50, 1)}
+    return shadow
 
 
 def _trunk(

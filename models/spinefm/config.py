@@ -41,6 +41,7 @@ class WalkSettings:
     max_turn_degrees: a chain that turns by more is no spine.
     step_ratio: a predicted step outside these times the one before is replaced by that one; None trusts the predictor.
     snap_body_sizes: a detection within this many body sizes of the predicted point is walked to instead; None never.
+    second_opinion: whether the detector, where it saw a vertebra, has a say in what the classifier sees there.
     max_steps: each way.
     landmark: evidence from which C2 and S1 count as seen.
     body_size_mm: square root of a body's area per region.
@@ -57,6 +58,7 @@ class WalkSettings:
     max_turn_degrees: float = 60.0
     step_ratio: tuple[float, float] | None = (0.5, 2.0)
     snap_body_sizes: float | None = 0.5
+    second_opinion: bool = False
     max_steps: int = 24
     landmark: float = 0.45
     body_size_mm: Mapping[BodyRegion, float] = field(default_factory=lambda: BODY_SIZE_MM)

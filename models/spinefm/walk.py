@@ -16,6 +16,8 @@ from models.spinefm.eyes import Eyes, Vertebra
 from models.spinefm.patches import PlacedMask, Point
 from models.spinefm.start import turn_degrees
 
+SAME_BODY = 0.5  # of a body's size: a detection this near to a mask's centroid is of the same body
+
 
 class Ending(Enum):
     """Why a way ended; the value completes the sentence "the walk ended: …"."""
@@ -53,6 +55,29 @@ class Way:
         self.found.append(vertebra)
 
 
+@dataclass(frozen=True)
+class Sight:
+    """What the detector saw on the whole image, for a walk that looks at patches; `body_px` is the size of a body."""
+
+    detections: Sequence[Detection]
+    body_px: float
+
+    def snapped(self, point: Point, reach_body_sizes: float | None) -> Point:
+        """Go to the nearest detection instead of (x, y), where one lies within reach; None never does."""
+        reach = (reach_body_sizes or 0.0) * self.body_px
+        places = [d.centroid_px for d in self.detections if math.dist(d.centroid_px, point) < reach]
+        return min(places, key=lambda place: math.dist(place, point), default=point)
+
+    def second_opinion(self, vertebra: Vertebra, classes: Sequence[str]) -> str:
+        """The likeliest class when the detector, where it saw this very vertebra, has a vote as sure as its score."""
+        votes = dict(zip(classes, vertebra.probabilities, strict=True))
+        near = [d for d in self.detections if math.dist(d.centroid_px, vertebra.centroid) < SAME_BODY * self.body_px]
+        if near:
+            best = max(near, key=lambda d: d.score)
+            votes[best.kind] = votes.get(best.kind, 0.0) + best.score
+        return max(votes, key=votes.__getitem__)
+
+
 def walk(
     eyes: Eyes,
     start: Sequence[Vertebra],
@@ -77,8 +102,7 @@ def walk(
         open_ways = [way for way in (up, down) if way.ending is None]
         if not open_ways:
             break
-        _step(eyes, open_ways, settings=settings, classes=classes,
-              near=[(d.centroid_px, (settings.snap_body_sizes or 0.0) * body_px) for d in detections])  # fmt: skip
+        _step(eyes, open_ways, settings=settings, classes=classes, sight=Sight(detections, body_px))
         report(len(start) + len(up.found) + len(down.found))
     return Chain(
         vertebrae=(*reversed(up.found), *start, *down.found),
@@ -93,16 +117,16 @@ def _step(
     *,
     settings: WalkSettings,
     classes: Sequence[str],
-    near: Sequence[tuple[Point, float]],
+    sight: Sight,
 ) -> None:
     """Take one step on every way that is open, all in one batch."""
-    goals = _goals(eyes, ways, settings, near)
+    goals = _goals(eyes, ways, settings, sight)
     seen = _segmented(eyes, goals, settings) if goals else []
     if not seen:
         return
     for (way, mask, centroid), probabilities in zip(seen, eyes.classify([c for _, _, c in seen]), strict=True):
         vertebra = Vertebra(mask, centroid, probabilities)
-        kind = leading_class(vertebra, classes)
+        kind = sight.second_opinion(vertebra, classes) if settings.second_opinion else leading_class(vertebra, classes)
         if kind == "background":
             way.ending = Ending.BACKGROUND
             continue
@@ -111,14 +135,12 @@ def _step(
             way.ending = Ending.LANDMARK
 
 
-def _goals(
-    eyes: Eyes, ways: Sequence[Way], settings: WalkSettings, near: Sequence[tuple[Point, float]]
-) -> list[tuple[Way, Point]]:
+def _goals(eyes: Eyes, ways: Sequence[Way], settings: WalkSettings, sight: Sight) -> list[tuple[Way, Point]]:
     """Where each way goes next; one that would leave the image ends."""
     triples = [[vertebra.centroid for vertebra in way.vertebrae[-3:]] for way in ways]
     goals = []
     for way, triple, predicted in zip(ways, triples, eyes.predict(triples), strict=True):
-        goal = snapped(plausible(predicted, triple, settings), near)
+        goal = sight.snapped(plausible(predicted, triple, settings), settings.snap_body_sizes)
         if inside(goal, eyes.image_size):
             goals.append((way, goal))
         else:
@@ -166,12 +188,6 @@ def plausible(point: Point, last_three: Sequence[Point], settings: WalkSettings)
     if low * step <= predicted <= high * step and turn_degrees(before, last, point) <= settings.max_turn_degrees:
         return point
     return 2 * last[0] - before[0], 2 * last[1] - before[1]
-
-
-def snapped(point: Point, near: Sequence[tuple[Point, float]]) -> Point:
-    """Go to the nearest detection instead, where one lies within reach: `near` holds (x, y) and reach."""
-    reachable = [place for place, reach in near if math.dist(place, point) < reach]
-    return min(reachable, key=lambda place: math.dist(place, point), default=point)
 
 
 def _fits(area: int, before: int, ratio: tuple[float, float] | None) -> bool:

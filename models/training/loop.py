@@ -79,8 +79,7 @@ def train(trainee: Trainee, step: Step, plan: Plan, *, report: Callable[[str], N
     checkpoint = trainee.folder / f"{trainee.name}.pt"
     parameters = [p for n in trainee.networks.values() for p in n.parameters()]
     optimiser = torch.optim.AdamW(parameters, plan.rate, weight_decay=plan.decay, betas=(0.9, 0.99))
-    first, spent = 0, 0.0
-    log: list[dict[str, float]] = []
+    first, spent, log = 0, 0.0, list[dict[str, float]]()
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         for name, network in trainee.networks.items():
@@ -97,17 +96,16 @@ def train(trainee: Trainee, step: Step, plan: Plan, *, report: Callable[[str], N
         log.append(entry)
         sums, noted = {}, done
         _save(checkpoint, trainee, optimiser, Position(done, 60 * minutes, log))
-        share = _progress(plan, done, minutes)
-        report(f"{trainee.name} {share:4.0%} " + " ".join(f"{k}={v:.4g}" for k, v in entry.items()))
+        report(
+            f"{trainee.name} {_progress(plan, done, minutes):4.0%} "
+            + " ".join(f"{k}={v:.4g}" for k, v in entry.items())
+        )
 
     while (progress := _progress(plan, done, (time.monotonic() - began) / 60)) < 1:
         for group in optimiser.param_groups:
             group["lr"] = _rate(progress, plan.rate)
         loss, values = step(np.random.default_rng([plan.seed, done]))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 2.0)
-        optimiser.step()
+        _descend(optimiser, loss, parameters)
         _update_averages(trainee, min(plan.average, (1 + done) / (10 + done)))
         for key, value in {"loss": loss.item(), **values}.items():
             sums[key] = sums.get(key, 0.0) + value
@@ -117,6 +115,13 @@ def train(trainee: Trainee, step: Step, plan: Plan, *, report: Callable[[str], N
     if done > noted:
         note()
     return log
+
+
+def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, parameters: list[nn.Parameter]) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(parameters, 2.0)
+    optimiser.step()
 
 
 def _progress(plan: Plan, steps: int, minutes: float) -> float:

@@ -32,7 +32,7 @@ segmenter Dice {dice:.3f}, classifier right in {right:.1%}.
 **Limits.** These weights have never seen a patient. Expect less on implants, fractures, growing spines, the thoracic
 spine, flexion and extension views and anything the phantoms do not draw. A radiologist must look at every result.
 
-Weights' SHA-256: {digest}
+Digest (SHA-256 over version, settings and weights): {digest}
 """
 
 

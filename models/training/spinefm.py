@@ -137,7 +137,7 @@ def describe_pack(recipe: Recipe, version: str) -> dict[str, Any]:
                 "classes": list(DETECTOR_CLASSES),
             },
         },
-        "walk": {"detector": 0.5},
+        "walk": {"detector": 0.5, "second_opinion": True},
         "label_table": {"levels": list(LEVELS)},
         "provenance": (
             f"Trained by `spondyl train spinefm` with seed {recipe.seed} on {recipe.scenes} synthetic phantoms; "

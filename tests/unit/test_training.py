@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from models.packs import ModelPack
 from models.phantom.anatomy import LEVEL_VALUE
 from models.spinefm.engine import SpineFM
 from models.training.loop import Plan, Trainee, train
