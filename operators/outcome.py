@@ -109,5 +109,5 @@ def carry(name: str, step: Step, outcome: SeriesOutcome) -> SeriesOutcome:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
         log.error("series_failed", instance=uid, step=name, kind=type(error).__name__, place=place)
-        done = replace(outcome, status="failed", reason=f"failed while {name}: {type(error).__name__}: {error}")
+        done = replace(outcome, status="failed", reason=f"failed while {name}: {type(error).__name__} at {place}")
     return replace(done, timings_s={**done.timings_s, name: round(time.perf_counter() - start, 4)})
