@@ -26,7 +26,7 @@ from models.spinefm.levels import Numbered, number_chain
 from models.spinefm.networks import Networks, build_networks
 from models.spinefm.patches import Point
 from models.spinefm.scale import Scale, resolve_scale
-from models.spinefm.start import Triple, is_one_line, order_along_spine, runs_of_three
+from models.spinefm.start import Triple, is_one_line, order_along_spine, order_downwards, runs_of_three
 from models.spinefm.walk import Chain, Ending, leading_class, walk
 
 Progress = Callable[[str, float], None]
@@ -110,26 +110,33 @@ class SpineFM:
             raise NoSpineFound(f"{len(detections)} vertebrae were detected, {FEWEST} are needed to start")
         scale = resolve_scale(image, detections, self.config)
         eyes = Eyes(image.pixels, self.networks, self.config, scale=scale, device=self.device)
-        reason = "the detected vertebrae do not stand in one line"
+        reason, second_best = "the detected vertebrae do not stand in one line", None
         for run in likely_starts(detections, self.config.walk.max_turn_degrees)[:MOST_STARTS]:
-            start = tuple(eyes.look([detection.centroid_px for detection in run]))
-            fault = self._start_fault(start)
+            begun = Begun(detections, scale, eyes, tuple(eyes.look([detection.centroid_px for detection in run])))
+            fault = self._start_fault(begun.start)
+            if fault is None and not self._doubted(begun.start):
+                return begun
             if fault is None:
-                return Begun(detections, scale, eyes, start)
-            reason = fault
-        raise NoSpineFound(reason)
+                second_best = second_best or begun
+            reason = fault or reason
+        if second_best is None:
+            raise NoSpineFound(reason)
+        return second_best
 
     def _start_fault(self, start: Sequence[Vertebra]) -> str | None:
         """Why three refined vertebrae are no start, or None."""
-        settings, classes = self.config.walk, self.config.classes
-        background = sum(leading_class(vertebra, classes) == "background" for vertebra in start)
-        if 2 * background > len(start):
+        settings = self.config.walk
+        if 2 * self._doubted(start) > len(start):
             return "the classifier sees no vertebrae where the detector does"
         if any(a.mask.iou(b.mask) > settings.iou for a, b in zip(start, start[1:], strict=False)):
             return "neighbouring detections turned out to be one structure"
         if not is_one_line([vertebra.centroid for vertebra in start], settings.max_turn_degrees):
             return "the refined vertebrae do not stand in one line"
         return None
+
+    def _doubted(self, start: Sequence[Vertebra]) -> int:
+        """How many of a start the classifier takes for background."""
+        return sum(leading_class(vertebra, self.config.classes) == "background" for vertebra in start)
 
     def _finish(self, begun: Begun, chain: Chain, clock: "_Clock") -> RadiographResult:
         settings, size = self.config.walk, begun.eyes.image_size
@@ -210,13 +217,16 @@ def choose_device(device: str) -> torch.device:
 
 
 def likely_starts(detections: Sequence[Detection], max_turn_degrees: float) -> tuple[Triple, ...]:
-    """The runs of three neighbours in a line, even ones first, then by score."""
-    lines = [
-        run
-        for run in runs_of_three(order_along_spine(detections))
-        if is_one_line([detection.centroid_px for detection in run], max_turn_degrees)
-    ]
-    return tuple(sorted(lines, key=lambda run: not _is_even(run)))
+    """The runs of three neighbours in a line, from the top each: even ones first, then by score."""
+    runs = (*runs_of_three(order_along_spine(detections)), *runs_of_three(order_downwards(detections)))
+    upright = {frozenset(map(id, run)): _from_the_top(run) for run in runs}
+    lines = [run for run in upright.values() if is_one_line([d.centroid_px for d in run], max_turn_degrees)]
+    return tuple(sorted(lines, key=lambda run: (not _is_even(run), -sum(d.score for d in run))))
+
+
+def _from_the_top(run: Triple) -> Triple:
+    first, second, third = sorted(run, key=lambda detection: detection.centroid_px[1])
+    return first, second, third
 
 
 def _is_even(run: Triple) -> bool:

@@ -18,6 +18,7 @@ LEVELS = (
     "S1",
 )
 TOP, BOTTOM = LEVELS[0], LEVELS[-1]
+MOST_BEYOND = 2  # so many structures beyond a landmark are taken for false; more, and the landmark is
 # More than this many in one view, and the outermost is not the one that the region suggests.
 MOST_IN_VIEW: Mapping[BodyRegion, int] = {"cervical": 7, "lumbar": 8}
 
@@ -68,7 +69,10 @@ def number_chain(
 
 
 def _landmark(evidence: Sequence[Mapping[str, float]], level: str, threshold: float) -> int | None:
-    best = max(range(len(evidence)), key=lambda index: evidence[index].get(level, 0.0), default=None)
+    """Where the landmark is; only at its own end of the chain, since the walk hardly goes beyond it."""
+    count = len(evidence)
+    places = range(min(count, 1 + MOST_BEYOND)) if level == TOP else range(max(0, count - 1 - MOST_BEYOND), count)
+    best = max(places, key=lambda index: evidence[index].get(level, 0.0), default=None)
     return best if best is not None and evidence[best].get(level, 0.0) >= threshold else None
 
 

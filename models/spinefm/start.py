@@ -30,6 +30,19 @@ def order_along_spine(detections: Sequence[Detection]) -> tuple[Detection, ...]:
     return tuple(detections[index] for index in np.argsort(foot_y, kind="stable"))
 
 
+def order_downwards(detections: Sequence[Detection]) -> tuple[Detection, ...]:
+    """Order detections along the direction in which they spread most, from the top of the image.
+
+    Where a spine is nearly upright and bent, no line y = m·x + b fits it and `order_along_spine` mixes them up.
+    """
+    points = np.array([detection.centroid_px for detection in detections], dtype=np.float64).reshape(-1, 2)
+    if len(points) < 2:
+        return tuple(detections)
+    axis = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][0]
+    along = points @ (axis if axis[1] > 0 else -axis)
+    return tuple(detections[index] for index in np.argsort(along, kind="stable"))
+
+
 def runs_of_three(ordered: Sequence[Detection]) -> tuple[Triple, ...]:
     """All runs of three neighbours, the one with the highest mean score first."""
     runs = [(ordered[i], ordered[i + 1], ordered[i + 2]) for i in range(len(ordered) - 2)]
