@@ -26,7 +26,7 @@ from app.settings import Dashboard, Destination, Settings
 from models.contracts import BodyRegion
 from models.errors import SpondylError
 
-# (body region, seed): easily read ones among seeds that no network was trained on; docs/accuracy.md has the average ones.
+# (body region, seed): easily read, and no network was trained on them; docs/accuracy.md has the average ones.
 STUDIES: Sequence[tuple[BodyRegion, int]] = (("cervical", 9_000_011), ("lumbar", 9_000_009))
 PATIENCE_S = 300.0
 LOOK_EVERY_S = 0.1
