@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from app.jobs.process import stop_event
 from app.jobs.results import RunAnswer
@@ -43,7 +43,7 @@ def run_capture(source: Path, targets: Mapping[str, Path]) -> RunAnswer:
 
 def capture_of(instance: FileDataset, profile: str) -> FileDataset:
     """Return a Secondary Capture of an instance: same pixels, same UIDs whenever it is asked for."""
-    uid = made_uid(instance.SOPInstanceUID, profile)
+    uid = UID(made_uid(instance.SOPInstanceUID, profile))
     instance.file_meta.MediaStorageSOPClassUID = instance.SOPClassUID = SecondaryCaptureImageStorage
     instance.file_meta.MediaStorageSOPInstanceUID = instance.SOPInstanceUID = uid
     instance.SeriesInstanceUID = made_uid(uid, "series")

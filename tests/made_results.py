@@ -24,7 +24,7 @@ def box(centre_xy: tuple[float, float], tilt_deg: float, size_wh: tuple[float, f
     tilt = np.deg2rad(tilt_deg)
     turn = np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]])
     corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]]) * size_wh
-    return corners @ turn.T + centre_xy
+    return np.asarray(corners @ turn.T + centre_xy, np.float64)
 
 
 def made_labelmap() -> NDArray[np.uint16]:

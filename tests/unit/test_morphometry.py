@@ -22,7 +22,8 @@ Array = NDArray[np.float64]
 def turned(corners: Array, degrees: float, centre_xy: tuple[float, float]) -> Array:
     """Turn corners (x, y) clockwise on the screen and put them around a centre."""
     t = np.deg2rad(degrees)
-    return corners @ np.array([[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]]).T + centre_xy
+    turn = np.array([[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]])
+    return np.asarray(corners @ turn.T + centre_xy, np.float64)
 
 
 def body(width: float, left_height: float, right_height: float) -> Array:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from models.contracts import BodyRegion
 from models.phantom.anatomy import LEVEL_VALUE, LEVELS, draw_spine
 from models.phantom.decoys import draw_decoy
 from models.phantom.projection import Field, Layers
@@ -26,7 +27,7 @@ def test_the_same_seed_gives_the_same_radiograph(seed: int) -> None:
 
 
 @pytest.mark.parametrize("region", ["cervical", "lumbar"])
-def test_levels_follow_each_other_down_the_image(region: str) -> None:
+def test_levels_follow_each_other_down_the_image(region: BodyRegion) -> None:
     """Centroids of successive levels go from the head downwards, and each lies in its own label."""
     phantom = radiograph_phantom(7, region=region, columns_limit=800)
     ordered = sorted(phantom.centroids_px, key=LEVELS.index)

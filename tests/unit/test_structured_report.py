@@ -59,7 +59,7 @@ def content(report: Dataset) -> sr.MeasurementReport:
     return parsed
 
 
-def measurements(group: Any) -> dict[str, tuple[float, str]]:
+def measurements(group: Any) -> dict[str, tuple[Any, str]]:
     """Return value and unit by meaning."""
     return {item.name.meaning: (item.value, item.unit.value) for item in group.get_measurements()}
 
@@ -82,7 +82,7 @@ def test_each_vertebra_is_a_planar_group_that_points_at_its_segment(profile: Pro
     assert [str(group.tracking_uid) for group in groups] == [str(item.TrackingUID) for item in segments]
     for group, structure in zip(groups, made_structures(), strict=True):
         assert group.finding_sites[0].value == codes.level_of(structure).code
-        items = group.referenced_segmentation_frame
+        items: Any = group.referenced_segmentation_frame
         reference = items[0].ReferencedSOPSequence[0]
         assert reference.ReferencedSOPInstanceUID == segmentation.SOPInstanceUID
         assert reference.ReferencedSegmentNumber == structure.segment_number
@@ -142,7 +142,8 @@ def test_lordosis_stands_in_the_group_of_the_whole_image() -> None:
 
     # The made bodies are turned by -6 and +6 degrees.
     assert measurements(group) == {"C2-C7 lordosis": (pytest.approx(12, abs=2), "deg")}
-    assert group.get_measurements()[0].method.value == dictionary.SCT.CobbAngle.value
+    measured: Any = group.get_measurements()[0]
+    assert measured.method.value == dictionary.SCT.CobbAngle.value
     assert group.source_images[0].referenced_sop_instance_uid == source.SOPInstanceUID
 
 
@@ -182,7 +183,8 @@ def test_the_document_is_an_unverified_preliminary_imaging_measurement_report() 
         "UNVERIFIED", "PRELIMINARY", "COMPLETE",
     )  # fmt: skip
     (observer,) = content(report).get_observer_contexts()
-    assert observer.observer_identifying_attributes.uid == ALGORITHM.device_uid
+    device: Any = observer.observer_identifying_attributes
+    assert device.uid == ALGORITHM.device_uid
     procedures = [item for item in report.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "121058"]
     assert procedures[0].ConceptCodeSequence[0].CodeValue == "168537006"
 
