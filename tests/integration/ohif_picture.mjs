@@ -32,14 +32,18 @@ const photograph = async (context, study, out) => {
   await page.goto(`${url}/viewer?StudyInstanceUIDs=${study}`, { timeout: LIMIT_MS });
   await page.locator('canvas.cornerstone-canvas').first().waitFor({ timeout: LIMIT_MS });
   await page.getByText(series, { exact: true }).first().dblclick({ timeout: LIMIT_MS });
-  const overlay = () => page.waitForFunction(settled, COLOURED_PIXELS, { timeout: LIMIT_MS, polling: 250 });
-  await overlay().catch(() => {}); // without one, the picture shows what there is instead
-  const open = page.getByText('Yes', { exact: true }); // "Do you want to open this Segmentation?"
-  if (await page.locator('canvas.cornerstone-canvas').count()) {
-    await open.first().click({ timeout: 10000 }).catch(() => {});
-    await page.getByText('Segments', { exact: false }).first().waitFor({ timeout: 10000 }).catch(() => {});
-    await overlay().catch(() => {});
-    await page.waitForTimeout(1000); // the viewport grows or shrinks to make room for the list
+  // "Do you want to open this Segmentation?" may come late and more than once: done is when it has stayed away for
+  // three looks and the viewport is coloured, or gone. Without either, the picture shows what there is instead.
+  const open = page.getByText('Yes', { exact: true });
+  const end = Date.now() + LIMIT_MS;
+  for (let calm = 0; calm < 3 && Date.now() < end;) {
+    await page.waitForTimeout(2000);
+    if (await open.count()) {
+      await open.first().click({ timeout: 5000 }).catch(() => {});
+      calm = 0;
+    } else {
+      calm = await page.evaluate(settled, COLOURED_PIXELS) ? calm + 1 : 0;
+    }
   }
   await page.screenshot({ path: out });
   await page.close();
