@@ -80,3 +80,10 @@ def test_without_a_landmark_the_region_is_believed_only_where_plausible(
 
     assert (answer.numbering, answer.levels) == (numbering, levels)
     assert answer.warnings[0].startswith(f"numbering {numbering}: neither C2 nor S1 was seen")
+
+
+def test_a_landmark_far_from_its_own_end_is_not_believed() -> None:
+    """An S1 at the top of a chain or a C2 at its bottom would throw the whole chain away."""
+    assert numbered(8, s1=0, region="lumbar").numbering == "assumed"
+    assert numbered(7, c2=6, region="cervical").numbering == "assumed"
+    assert numbered(8, c2=1, s1=0).levels[0] == "C2"

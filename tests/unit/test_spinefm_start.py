@@ -7,7 +7,7 @@ import pytest
 
 from models.spinefm.detection import Detection
 from models.spinefm.engine import likely_starts
-from models.spinefm.start import choose_start, is_one_line, order_along_spine, turn_degrees
+from models.spinefm.start import choose_start, is_one_line, order_along_spine, order_downwards, turn_degrees
 
 
 def seen(*centroids: tuple[float, float], score: float = 0.9) -> list[Detection]:
@@ -70,3 +70,16 @@ def test_even_runs_come_before_better_ones_with_a_hole() -> None:
     first = likely_starts(holed, 60)[0]
 
     assert [detection.centroid_px[1] for detection in first] == [30, 40, 50]
+
+
+def test_an_upright_bent_spine_starts_from_its_top_whatever_line_fits_it() -> None:
+    """No line y = m·x + b fits a bow that stands upright: every start runs downwards all the same."""
+    bow = seen((162, 62), (150, 110), (144, 150), (142, 189), (145, 226), (152, 266), (164, 312))
+
+    starts = likely_starts(bow, 60)
+
+    assert starts
+    for run in starts:
+        heights = [detection.centroid_px[1] for detection in run]
+        assert heights == sorted(heights)
+    assert [detection.centroid_px[1] for detection in order_downwards(bow)] == [62, 110, 150, 189, 226, 266, 312]
