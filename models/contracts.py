@@ -1,7 +1,7 @@
 """What crosses the border of an engine: images in, labelmaps and found structures out.
 
 Frames: a pixel position is (x, y) = (column, row), 0-based, pixel centres at whole numbers.
-Arrays are indexed [row, column].
+Images are indexed [row, column], volumes [slice, row, column]; the patient's frame is LPS in mm.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 BodyRegion = Literal["cervical", "thoracic", "lumbar"]
 Numbering = Literal["landmark", "assumed", "unknown"]
+MrContrast = Literal["T2w", "T1w", "STIR", "other"]
+StructureKind = Literal["vertebra", "disc", "substructure"]
 
 
 @dataclass(frozen=True)
@@ -63,5 +65,74 @@ class RadiographResult:
     structures: tuple[FoundStructure, ...]
     numbering: Numbering
     scale: str
+    warnings: tuple[str, ...] = ()
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SpineVolume:
+    """A sagittal MR volume as an engine wants it.
+
+    voxels: (slices, rows, columns) float32, rescaled stored values, never windowed.
+    affine: (4, 4) float64, voxel index (slice, row, column, 1) → (x, y, z, 1) in LPS mm, at the voxels' centres.
+    contrast: as routing has it.
+    body_region: what the header says is in view, or None.
+    """
+
+    voxels: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    contrast: MrContrast
+    body_region: BodyRegion | None = None
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between voxel centres along slices, rows and columns."""
+        slices, rows, columns = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(slices), float(rows), float(columns)
+
+
+@dataclass(frozen=True)
+class SpineStructure:
+    """One Segment of one of the two labelmaps of a volume.
+
+    segment_number: its value in its labelmap, 1-based without gaps.
+    label: Segment Label: the level (`L3`), for a disc the levels around it (`L3/L4`), for a substructure its name;
+        `vertebra 1`, `disc 1` … from the top where the numbering is unknown.
+    level: the vertebra's level, for a disc that of the vertebra above it; None where unknown and for substructures.
+    spineps_label: its value in SPINEPS' label scheme (1–28 vertebrae with 26 the sacrum, 100 + v discs; 41–62, 100, 26).
+    confidence: 0–1.
+    centroid_lps_mm: (x, y, z) of its centre of mass.
+    volume_mm3: voxels times the voxel's volume.
+    """
+
+    segment_number: int
+    label: str
+    kind: StructureKind
+    level: str | None
+    spineps_label: int
+    confidence: float
+    centroid_lps_mm: tuple[float, float, float]
+    volume_mm3: float
+
+
+@dataclass(frozen=True)
+class VolumeResult:
+    """What an engine answers for a volume.
+
+    vertebra_labelmap: (slices, rows, columns) uint16 on the source grid, 0 = background, else a Segment Number of
+        `vertebrae`: vertebrae (the sacrum among them) and discs.
+    subregion_labelmap: the same for `substructures`: SPINEPS' structures.
+    vertebrae: from the head downwards, each vertebra followed by the disc below it.
+    substructures: in the order of SPINEPS' labels.
+    numbering: `landmark` (the dens or the sacrum was seen), `assumed` or `unknown`.
+    warnings: what the engine doubts, a sentence each.
+    timings_s: seconds per phase.
+    """
+
+    vertebra_labelmap: NDArray[np.uint16]
+    subregion_labelmap: NDArray[np.uint16]
+    vertebrae: tuple[SpineStructure, ...]
+    substructures: tuple[SpineStructure, ...]
+    numbering: Numbering
     warnings: tuple[str, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
