@@ -30,6 +30,7 @@ from models.errors import PackError
 from models.packs import ModelPack, write_pack
 from models.spinefm.medsam import build_medsam
 from models.spinefm.networks import build_maskrcnn, build_point_predictor, build_resnet
+from models.state_dicts import check_state_dict, shapes_of
 
 # network → (pattern of its file's name, the name as published for CSXA)
 FILES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -171,16 +172,5 @@ def _resnet(weights: Mapping[str, Tensor], path: Path) -> tuple[str, int]:
 
 def _checked(weights: dict[str, Tensor], build: Callable[[], nn.Module], path: Path) -> dict[str, Tensor]:
     """Hold a state dict against the network it is for."""
-    with torch.device("meta"):  # shapes only
-        expected = {key: tuple(value.shape) for key, value in build().state_dict().items()}
-    faults = [f"{key} is missing" for key in expected if key not in weights]
-    faults += [f"{key} is unknown" for key in weights if key not in expected]
-    faults += [
-        f"{key} is {tuple(weights[key].shape)}, expected {shape}"
-        for key, shape in expected.items()
-        if key in weights and tuple(weights[key].shape) != shape
-    ]
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise PackError(f"{path} is not the expected network of {len(expected)} entries: {'; '.join(faults[:3])}{more}")
+    check_state_dict(weights, shapes_of(build), path)
     return weights
