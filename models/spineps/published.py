@@ -1,0 +1,356 @@
+"""The published weights of SPINEPS, turned once into a pack. Nothing of the release is imported or executed.
+
+A release unpacks to folders, each with one `inference_config.json` whose `modeltype` says what it is:
+
+=============  =========  ========================================================================================
+network        modeltype  beside inference_config.json
+=============  =========  ========================================================================================
+semantic       nnunet     dataset.json, plans.json, fold_<n>/checkpoint_final.pth (or checkpoint_best.pth)
+instance       unet       one `*weights*.ckpt` of PyTorch Lightning, at any depth
+labelling      classifier `*val_f1=*valf1-weights.ckpt` of PyTorch Lightning, at any depth; the last by name counts
+=============  =========  ========================================================================================
+
+A semantic and an instance folder are needed; labelling is optional. A network's build is read from the shapes of its
+weights rather than from stored options, which name classes of the training code.
+
+Source: Möller et al., "SPINEPS" (European Radiology 2024), and its releases v1.0.9 (semantic networks), v1.2.0
+(instance) and v1.4.0 (labelling).
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor, nn
+
+from models.errors import PackError
+from models.packs import ModelPack, write_pack
+from models.spineps.checkpoint import attribute, read_checkpoint, state_dict_of
+from models.spineps.instance_network import build_instance_network
+from models.spineps.labelling_network import build_labelling_network
+from models.spineps.semantic import build_semantic_network
+from models.state_dicts import check_state_dict, shapes_of
+
+CONFIG = "inference_config.json"
+NETWORK_OF_TYPE: Mapping[str, str] = MappingProxyType(
+    {"nnunet": "semantic", "unet": "instance", "classifier": "labelling"}
+)
+# modality of the release → contrast of ours; a release for CT has no series to work on here.
+CONTRAST_OF: Mapping[str, str] = MappingProxyType(
+    {"T2w": "T2w", "T1w": "T1w", "Vibe": "other", "MPR": "other", "PD": "other", "FLAIR": "other"}
+)
+PLANES_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"sag": ("sagittal",), "cor": ("coronal",), "ax": ("axial",), "iso": ("sagittal", "coronal", "axial")}
+)
+# Names that a release may use for a label instead of its number.
+LABEL_OF: Mapping[str, int] = MappingProxyType(
+    {
+        "Arcus_Vertebrae": 41,
+        "Spinosus_Process": 42,
+        "Costal_Process_Left": 43,
+        "Costal_Process_Right": 44,
+        "Superior_Articular_Left": 45,
+        "Superior_Articular_Right": 46,
+        "Inferior_Articular_Left": 47,
+        "Inferior_Articular_Right": 48,
+        "Vertebra_Corpus_border": 49,
+        "Vertebra_Corpus": 50,
+        "Dens_axis": 51,
+        "Vertebral_Body_Endplate_Superior": 52,
+        "Vertebral_Body_Endplate_Inferior": 53,
+        "Spinal_Cord": 60,
+        "Spinal_Canal": 61,
+        "Endplate": 62,
+        "Vertebra_Disc": 100,
+        "S1": 26,
+    }
+)
+CUTOUT_SIZE = (248, 304, 64)  # (P, I, R) voxels, unless the release says otherwise
+LABELLING_SIZE = (152, 168, 32)
+# Networks are built by the dotted names in plans.json; these are the roots from which nnU-Net's own are taken.
+NETWORK_ROOTS = ("dynamic_network_architectures.", "torch.nn.")
+DENSENET_OF_BLOCKS: Mapping[int, str] = MappingProxyType({24: "densenet121", 32: "densenet169"})  # layers of block 3
+
+
+@dataclass(frozen=True)
+class PublishedNetwork:
+    """One network of a release: its entry for pack.json and its weights, one state dict per fold."""
+
+    settings: Mapping[str, Any]
+    weights: Mapping[str, Mapping[str, Tensor]]
+
+
+def import_published(folders: Sequence[Path], out: Path, *, version: str = "1.0.0") -> ModelPack:
+    """Turn unpacked release folders into a pack in the folder `out`.
+
+    folders: each is searched at any depth for inference_config.json.
+
+    Raises: PackError naming the folder or file at fault and what was expected.
+    """
+    found = find_networks(folders)
+    semantic_config = _read_json(found["semantic"])
+    networks = {network: READERS[network](path) for network, path in found.items()}
+    weights = {name: state_dict for network in networks.values() for name, state_dict in network.weights.items()}
+    settings = {network: read.settings for network, read in networks.items()}
+    return write_pack(out, describe(semantic_config, found["semantic"], settings, version), weights)
+
+
+def find_networks(folders: Sequence[Path]) -> dict[str, Path]:
+    """Find the inference_config.json of each network.
+
+    Raises: PackError when the semantic or the instance network is missing, or one is there twice.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted({path.resolve() for folder in folders for path in folder.rglob(CONFIG)}):
+        kind = _read_json(path).get("modeltype")
+        network = NETWORK_OF_TYPE.get(str(kind))
+        if network is None:
+            raise PackError(f"{path} has the modeltype {kind!r}; expected one of {', '.join(NETWORK_OF_TYPE)}")
+        if network in found:
+            raise PackError(f"{found[network].parent} and {path.parent} both hold a {network} network; name one")
+        found[network] = path
+    for network, kind in (("semantic", "nnunet"), ("instance", "unet")):
+        if network not in found:
+            looked = ", ".join(map(str, folders)) or "no folder"
+            raise PackError(f"no {network} network in {looked}: expected a folder with {CONFIG} of modeltype {kind}")
+    return found
+
+
+def describe(
+    config: Mapping[str, Any], path: Path, networks: Mapping[str, Mapping[str, Any]], version: str
+) -> dict[str, Any]:
+    """pack.json of a release, without the hashes; `config` is that of the semantic network, read from `path`."""
+    modality = config.get("modality", [])
+    modalities = [modality] if isinstance(modality, str) else list(modality)
+    foreign = [name for name in modalities if name not in CONTRAST_OF]
+    if foreign or not modalities:
+        wanted = ", ".join(foreign) or "nothing"
+        raise PackError(f"{path} is made for {wanted}; there is use for {', '.join(CONTRAST_OF)}")
+    acquisition = config.get("acquisition")
+    if acquisition not in PLANES_OF:
+        raise PackError(f"{path} has the acquisition {acquisition!r}; expected one of {', '.join(PLANES_OF)}")
+    return {
+        "name": "-".join(["spineps", *(name.lower() for name in modalities)]),
+        "version": version,
+        "engine": "spineps",
+        "accepts": {
+            "modality": ["MR"],
+            "plane": list(PLANES_OF[acquisition]),
+            "contrast": sorted({CONTRAST_OF[name] for name in modalities}),
+        },
+        "networks": dict(networks),
+        "provenance": f"Weights published with SPINEPS (Möller et al., 2024) for {', '.join(modalities)}, converted.",
+        "licence": "As its authors published it (their code is Apache-2.0); they ask to be cited.",
+        "intended_use": "Research; not a medical device, not for diagnosis.",
+    }
+
+
+def read_semantic(config_path: Path) -> PublishedNetwork:
+    """Read an nnU-Net folder: all folds that the configuration names.
+
+    Raises: PackError naming what is missing or foreign.
+    """
+    folder, config = config_path.parent, _read_json(config_path)
+    plans, dataset = _read_json(folder / "plans.json"), _read_json(folder / "dataset.json")
+    _refuse_foreign_names(plans, folder / "plans.json")
+    paths = [_checkpoint_of_fold(folder, fold) for fold in _folds(config, folder)]
+    checkpoints = [read_checkpoint(path) for path in paths]
+    first, path = checkpoints[0], paths[0]
+    configuration = attribute(first.get("init_args"), "configuration", None)
+    if configuration not in plans.get("configurations", {}):
+        raise PackError(f"{path} was trained as {configuration!r}, which {folder / 'plans.json'} does not describe")
+    mirror_axes = attribute(first, "inference_allowed_mirroring_axes", None)
+    settings = {
+        "kind": "nnunet",
+        "plans": plans,
+        "dataset": dataset,
+        "configuration": configuration,
+        "trainer": attribute(first, "trainer_name", "nnUNetTrainer"),
+        "mirror_axes": list(mirror_axes) if config.get("inference_augmentation") and mirror_axes is not None else None,
+        "tile_step_size": float(config.get("default_step_size", 0.5)),
+        "labels": _labels(config, config_path),
+        "resolution": _resolution(config, config_path),
+        "folds": len(paths),
+    }
+    weights = {
+        fold_name(number, len(paths)): _checked(
+            state_dict_of(body, "network_weights", path), lambda: build_semantic_network(settings), path
+        )
+        for number, (body, path) in enumerate(zip(checkpoints, paths, strict=True))
+    }
+    return PublishedNetwork(settings, weights)
+
+
+def fold_name(number: int, folds: int) -> str:
+    """Name of a fold's weights in a pack: `semantic` where there is one, else `semantic_fold_<number>`."""
+    return "semantic" if folds == 1 else f"semantic_fold_{number}"
+
+
+def read_instance(config_path: Path) -> PublishedNetwork:
+    """Read the checkpoint of the instance network, of either layout; the shapes tell its channels and width.
+
+    Raises: PackError naming what is missing or foreign.
+    """
+    folder, config = config_path.parent, _read_json(config_path)
+    found = sorted(folder.rglob("*weights*.ckpt"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise PackError(f"{folder}: expected one *weights*.ckpt, found {names}")
+    path = found[0]
+    weights = state_dict_of(read_checkpoint(path), "state_dict", path, prefix="network.")
+    settings = {
+        "kind": "unet3d",
+        **_unet_shape(weights, path),
+        "cutout_size": _numbers(config, "cutout_size", CUTOUT_SIZE, config_path),
+        "resolution": _resolution(config, config_path),
+    }
+    return PublishedNetwork(settings, {"instance": _checked(weights, lambda: build_instance_network(settings), path)})
+
+
+def read_labelling(config_path: Path) -> PublishedNetwork:
+    """Read the checkpoint of the labelling network.
+
+    Raises: PackError naming what is missing or foreign.
+    """
+    folder, config = config_path.parent, _read_json(config_path)
+    found = sorted(folder.rglob("*val_f1=*valf1-weights.ckpt"))
+    if not found:
+        raise PackError(f"{folder}: no *val_f1=*valf1-weights.ckpt for the labelling network")
+    path = found[-1]
+    checkpoint = read_checkpoint(path)
+    weights = state_dict_of(checkpoint, "state_dict", path)
+    hyper_parameters = checkpoint.get("hyper_parameters")
+    options = hyper_parameters.get("opt") if isinstance(hyper_parameters, Mapping) else None
+    settings = {
+        **_classifier_shape(weights, path),
+        "cutout_size": list(attribute(options, "final_size", LABELLING_SIZE)),
+        # Only some trainings saw cutouts turned along the spine; the name of their data set tells which.
+        "rotate": "v4corpus" in str(attribute(options, "ds_name", "")),
+        "resolution": _resolution(config, config_path),
+    }
+    return PublishedNetwork(settings, {"labelling": _checked(weights, lambda: build_labelling_network(settings), path)})
+
+
+READERS = MappingProxyType({"semantic": read_semantic, "instance": read_instance, "labelling": read_labelling})
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise PackError(f"{path} cannot be read ({error}): unpack the release again") from error
+    if not isinstance(body, dict):
+        raise PackError(f"{path} holds no JSON object: unpack the release again")
+    return body
+
+
+def _folds(config: Mapping[str, Any], folder: Path) -> list[str]:
+    """Names of the folds to use, as the configuration has them; `all` where only that was trained."""
+    available = config.get("available_folds", 1)
+    if isinstance(available, int):
+        names = [str(number) for number in range(available)]
+    else:
+        names = [str(name) for name in ([available] if isinstance(available, str) else available)]
+    if not (folder / f"fold_{names[0]}").is_dir() and (folder / "fold_all").is_dir():
+        return ["all"]
+    return names
+
+
+def _checkpoint_of_fold(folder: Path, fold: str) -> Path:
+    candidates = [folder / f"fold_{fold}" / f"checkpoint_{which}.pth" for which in ("final", "best")]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise PackError(f"{candidates[0]} is missing, and so is {candidates[1].name}: unpack the release again")
+
+
+def _refuse_foreign_names(plans: Mapping[str, Any], path: Path) -> None:
+    """Hold what nnU-Net would import by name to its own networks and torch's layers."""
+    for name, configuration in plans.get("configurations", {}).items():
+        architecture = configuration.get("architecture", {})
+        arguments = architecture.get("arch_kwargs", {})
+        named = [arguments.get(key) for key in architecture.get("_kw_requires_import", [])]
+        for dotted in [architecture.get("network_class_name"), *named]:
+            if dotted is not None and not str(dotted).startswith(NETWORK_ROOTS):
+                raise PackError(f"{path}: configuration {name} wants {dotted!r}; only nnU-Net's own networks are built")
+
+
+def _labels(config: Mapping[str, Any], path: Path) -> dict[str, int]:
+    """Labels of the network → SPINEPS' labels, which a release gives as numbers or names."""
+    labels = {}
+    for key, value in config.get("labels", {}).items():
+        known = LABEL_OF.get(str(value), value)
+        if not str(known).isdecimal() or not str(key).isdecimal():
+            raise PackError(f"{path}: label {key} is {value!r}; expected a number or one of {', '.join(LABEL_OF)}")
+        labels[str(key)] = int(known)
+    if not labels:
+        raise PackError(f"{path} has no labels")
+    return labels
+
+
+def _resolution(config: Mapping[str, Any], path: Path) -> list[Any]:
+    """(P, I, R) spacing in mm, or the least and the greatest such; only networks that see P-I-R volumes are taken."""
+    orientation = list(config.get("model_expected_orientation", []))
+    if orientation != ["P", "I", "R"]:
+        raise PackError(f"{path} expects volumes oriented {'-'.join(map(str, orientation)) or 'nohow'}; expected P-I-R")
+    resolution = config.get("resolution_range")
+    triples = resolution if isinstance(resolution, list) and len(resolution) == 2 else [resolution]
+    for triple in triples:
+        if not isinstance(triple, list) or len(triple) != 3 or not all(isinstance(mm, int | float) for mm in triple):
+            raise PackError(f"{path}: resolution_range is {resolution!r}; expected three spacings, or two such triples")
+    floats = [[float(mm) for mm in triple] for triple in triples]
+    return floats if len(floats) == 2 else floats[0]
+
+
+def _numbers(config: Mapping[str, Any], key: str, default: tuple[int, ...], path: Path) -> list[int]:
+    value = config.get(key, default)
+    if len(value) != len(default) or not all(isinstance(number, int) and number > 0 for number in value):
+        raise PackError(f"{path}: {key} is {value!r}; expected {len(default)} whole numbers")
+    return list(value)
+
+
+def _unet_shape(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+    """Tell the instance network's build from its shapes."""
+    try:
+        dim, channels = weights["init_conv.weight"].shape[:2]
+        stages = len({key.split(".")[1] for key in weights if key.startswith("downs.")})
+        widths = [weights[f"downs.{stage}.0.block1.proj.weight"].shape[0] for stage in range(stages)]
+        classes = weights["final_conv.weight"].shape[0]
+    except KeyError as error:
+        raise PackError(f"{path} is no instance network of SPINEPS: {error} is missing") from error
+    return {"dim": dim, "dim_mults": [width // dim for width in widths], "channels": channels, "classes": classes}
+
+
+def _classifier_shape(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+    """Tell the labelling network's build from its keys and shapes."""
+    third = "net.features.denseblock3.denselayer"
+    layers = len({key.split(".")[3] for key in weights if key.startswith(third)})
+    heads: dict[str, int] = {}
+    for key, value in weights.items():
+        if key.startswith("classification_heads.") and key.endswith(".weight"):
+            heads[key.split(".")[1]] = value.shape[0]  # a head's last layer comes last
+    if layers not in DENSENET_OF_BLOCKS or not heads:
+        raise PackError(
+            f"{path} is no labelling network of SPINEPS: {layers} layers in the third block and {len(heads)} heads; "
+            f"expected {' or '.join(DENSENET_OF_BLOCKS.values())} with its classification_heads"
+        )
+    first = [value for key, value in weights.items() if key.startswith(f"classification_heads.{next(iter(heads))}.")]
+    return {
+        "kind": DENSENET_OF_BLOCKS[layers],
+        "heads": heads,
+        "head_conv": first[0].ndim == 5,
+        "head_hidden": sum(value.ndim == 2 for value in first) == 2,
+    }
+
+
+def _checked(weights: dict[str, Tensor], build: Callable[[], nn.Module], path: Path) -> dict[str, Tensor]:
+    """Hold a state dict against the network that its settings describe."""
+    try:
+        expected = shapes_of(build)
+    except (KeyError, ValueError, TypeError, ImportError, RuntimeError, IndexError, AttributeError) as error:
+        raise PackError(f"{path} describes no network that can be built ({error})") from error
+    check_state_dict(weights, expected, path)
+    return weights
