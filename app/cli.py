@@ -233,18 +233,48 @@ def verify_packs(config: Config = None) -> None:
 
 @packs.command("import")
 def import_pack(
-    engine: Annotated[str, typer.Argument(help="spinefm", show_default=False)],
-    source: Annotated[Path, typer.Option("--from", help="Folder with the published files.", exists=True)],
-    out: Annotated[Path | None, typer.Option(help="Folder of packs (default: that of the settings).")] = None,
+    engine: Annotated[str, typer.Argument(help="spinefm or spineps", show_default=False)],
+    source: Annotated[
+        list[Path],
+        typer.Option("--from", help="Folder with the published files; for spineps also several.", exists=True),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--to", "--out", help="Folder of packs (default: that of the settings).")
+    ] = None,
     config: Config = None,
 ) -> None:
     """Turn published weights into a pack."""
-    if engine != "spinefm":
-        raise SpondylError(f"there is no importer for {engine!r}; there is one for spinefm")
-    from models.spinefm.published import import_published
+    folder = out or _settings(config, "models").packs
+    if engine == "spinefm":
+        from models.spinefm import published as spinefm
 
-    pack = import_published(source, out or _settings(config, "models").packs)
+        if len(source) > 1:
+            raise SpondylError("the published files of SpineFM lie in one folder; give --from once")
+        pack = spinefm.import_published(source[0], folder)
+    elif engine == "spineps":
+        from models.spineps import published as spineps
+
+        pack = spineps.import_published(source, folder)
+    else:
+        raise SpondylError(f"there is no importer for {engine!r}; there is one for spinefm and one for spineps")
     print(f"{pack.name} {pack.version} is installed; make it the default with default_pack: {pack.name}")
+
+
+@packs.command("export")
+def export_pack(
+    name: Annotated[str, typer.Argument(help="An installed pack for spineps.", show_default=False)],
+    out: Annotated[Path, typer.Option("--to", help="Folder for the published folders.")],
+    config: Config = None,
+) -> None:
+    """Write a pack as the folders that the original SPINEPS reads."""
+    from models.packs import discover_packs
+    from models.spineps.publish import publish
+
+    installed = {pack.name: pack for pack in discover_packs(_settings(config, "models").packs)}
+    if name not in installed:
+        raise SpondylError(f"there is no pack {name!r} installed; there are {', '.join(installed) or 'none'}")
+    for network, folder in publish(installed[name], out).items():
+        print(f"{network}: {folder}")
 
 
 @phantoms.command("xray")

@@ -77,8 +77,8 @@ DATA_SETS: Mapping[int, DataSet] = MappingProxyType(
 )
 
 
-def import_published(folder: Path, out: Path, *, version: str = "1.0.0") -> ModelPack:
-    """Turn the published files in `folder` into a pack in the folder `out`.
+def import_published(folder: Path, packs: Path, *, version: str = "1.0.0") -> ModelPack:
+    """Turn the published files in `folder` into a pack, in a folder of its name below `packs`.
 
     Raises: PackError naming a file that is missing or foreign, and what was expected.
     """
@@ -92,7 +92,8 @@ def import_published(folder: Path, out: Path, *, version: str = "1.0.0") -> Mode
         "detector": _checked(_read(paths["detector"]), build_maskrcnn, paths["detector"]),
         "segmenter": _checked(_read(paths["segmenter"]), build_medsam, paths["segmenter"]),
     }
-    return write_pack(out, describe(DATA_SETS[classes], kind, version), weights)
+    description = describe(DATA_SETS[classes], kind, version)
+    return write_pack(packs / description["name"], description, weights)
 
 
 def describe(data_set: DataSet, resnet: str, version: str) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from models.errors import PackError
 
 # What has no business in a checkpoint. It would come to nothing here, but a file with it is no file to trust.
 REFUSED_MODULES = frozenset(
-    {"builtins", "code", "ctypes", "importlib", "multiprocessing", "nt", "os", "pickle", "posix", "pty", "pydoc", "runpy",
-     "shutil", "signal", "socket", "subprocess", "sys", "tempfile", "threading", "urllib", "webbrowser"}
-)  # fmt: skip
+    ["builtins", "code", "ctypes", "importlib", "multiprocessing", "nt", "os", "pickle", "posix", "pty", "pydoc"]
+    + ["runpy", "shutil", "signal", "socket", "subprocess", "sys", "tempfile", "threading", "urllib", "webbrowser"]
+)
 HARMLESS = frozenset({"builtins.dict", "builtins.getattr", "builtins.list", "builtins.slice", "builtins.tuple"})
 DICTIONARIES = frozenset(
     {

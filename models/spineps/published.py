@@ -83,8 +83,8 @@ class PublishedNetwork:
     weights: Mapping[str, Mapping[str, Tensor]]
 
 
-def import_published(folders: Sequence[Path], out: Path, *, version: str = "1.0.0") -> ModelPack:
-    """Turn unpacked release folders into a pack in the folder `out`.
+def import_published(folders: Sequence[Path], packs: Path, *, version: str = "1.0.0") -> ModelPack:
+    """Turn unpacked release folders into a pack, in a folder of its name below `packs`.
 
     folders: each is searched at any depth for inference_config.json.
 
@@ -95,7 +95,8 @@ def import_published(folders: Sequence[Path], out: Path, *, version: str = "1.0.
     networks = {network: READERS[network](path) for network, path in found.items()}
     weights = {name: state_dict for network in networks.values() for name, state_dict in network.weights.items()}
     settings = {network: read.settings for network, read in networks.items()}
-    return write_pack(out, describe(semantic_config, found["semantic"], settings, version), weights)
+    description = describe(semantic_config, found["semantic"], settings, version)
+    return write_pack(packs / description["name"], description, weights)
 
 
 def find_networks(folders: Sequence[Path]) -> dict[str, Path]:

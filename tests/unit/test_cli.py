@@ -47,7 +47,11 @@ def test_every_verb_is_there() -> None:
 @pytest.mark.parametrize("group", [["jobs"], ["models"], ["phantom"]])
 def test_every_group_shows_its_verbs(group: list[str]) -> None:
     """A group alone explains itself."""
-    verbs = {"jobs": ["list", "show", "retry", "cancel"], "models": ["list", "verify", "import"], "phantom": ["xray"]}
+    verbs = {
+        "jobs": ["list", "show", "retry", "cancel"],
+        "models": ["list", "verify", "import", "export"],
+        "phantom": ["xray"],
+    }
     shown = CliRunner().invoke(app, group).output
 
     for verb in verbs[group[0]]:

@@ -33,7 +33,7 @@ def test_a_missing_file_is_named_with_the_one_expected(tmp_path: Path, network: 
     (tmp_path / CSXA[network]).unlink()
 
     with pytest.raises(PackError, match=f"no file for the {network}; expected {CSXA[network]}"):
-        import_published(tmp_path, tmp_path / "pack")
+        import_published(tmp_path, tmp_path / "packs")
 
 
 def test_two_files_for_one_network_are_refused(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_two_files_for_one_network_are_refused(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "mask_rcnn_nhanes.pth")
 
     with pytest.raises(PackError, match=r"several files for the detector \(mask_rcnn_csxa.pth, mask_rcnn_nhanes.pth\)"):
-        import_published(tmp_path, tmp_path / "pack")
+        import_published(tmp_path, tmp_path / "packs")
 
 
 def test_a_classifier_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_classifier_of_another_kind_is_refused(tmp_path: Path) -> None:
     write_light_files(tmp_path, classes=3)
 
     with pytest.raises(PackError, match="0 blocks in layer3 and 3 classes found; expected resnet50"):
-        import_published(tmp_path, tmp_path / "pack")
+        import_published(tmp_path, tmp_path / "packs")
 
 
 def test_a_foreign_point_predictor_is_refused_with_the_difference(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_foreign_point_predictor_is_refused_with_the_difference(tmp_path: Path
     torch.save({"0.weight": torch.zeros(50, 8), "x": torch.zeros(1)}, tmp_path / CSXA["point_predictor"])
 
     with pytest.raises(PackError, match=r"4 entries: 0.bias is missing; 2.weight is missing; .* and 2 more"):
-        import_published(tmp_path, tmp_path / "pack")
+        import_published(tmp_path, tmp_path / "packs")
 
 
 class Bomb:
@@ -73,7 +73,7 @@ def test_what_is_no_state_dict_is_not_opened(tmp_path: Path, content: Any) -> No
     torch.save(content, tmp_path / CSXA["point_predictor"])
 
     with pytest.raises(PackError, match=r"point_predictor.pth holds no state dict"):
-        import_published(tmp_path, tmp_path / "pack")
+        import_published(tmp_path, tmp_path / "packs")
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / CSXA["point_predictor"]).write_text("not found")
 
     with pytest.raises(PackError, match="holds no state dict that can be opened safely"):
-        import_published(tmp_path, tmp_path / "pack")
+        import_published(tmp_path, tmp_path / "packs")
 
 
 @pytest.mark.slow
@@ -103,9 +103,9 @@ def test_published_files_become_a_pack(
     torch.save(recipe_like(build_point_predictor().state_dict()), source / "point_predictor.pth")
     torch.save(classifier, source / f"{resnet}_{classes}_class_224px.pth")
 
-    import_published(source, tmp_path / "pack")
+    import_published(source, tmp_path / "packs")
 
-    pack = load_pack(tmp_path / "pack")
+    pack = load_pack(tmp_path / "packs" / name)
     settings = read_config(pack)
     assert pack.name == name
     assert pack.networks["classifier"]["kind"] == resnet

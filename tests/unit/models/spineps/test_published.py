@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from typer.testing import CliRunner
 
+from app.cli import app
 from models.errors import PackError
 from models.packs import ModelPack, load_pack, read_weights
 from models.spineps.instance_network import build_instance_network
@@ -185,14 +187,14 @@ def release(tmp_path: Path) -> Path:
 
 def import_from(release: Path) -> ModelPack:
     """Import a release beside itself."""
-    return import_published([release], release.parent / "pack")
+    return import_published([release], release.parent / "packs")
 
 
 def test_published_folders_become_a_pack(release: Path) -> None:
     """Settings come from the JSON files, builds from the shapes, weights go in unchanged."""
     import_from(release)
 
-    pack = load_pack(release.parent / "pack")
+    pack = load_pack(release.parent / "packs" / "spineps-t2w")
     semantic, instance = pack.networks["semantic"], pack.networks["instance"]
     assert (pack.name, pack.engine) == ("spineps-t2w", "spineps")
     assert pack.accepts == {"modality": ["MR"], "plane": ["sagittal"], "contrast": ["T2w"]}
@@ -235,7 +237,7 @@ def test_each_fold_is_kept(release: Path) -> None:
 
 def test_networks_may_come_from_several_folders(release: Path) -> None:
     """Archives unpack side by side or apart."""
-    pack = import_published([release / "instance_sagittal", release / "T2w_semantic"], release.parent / "pack")
+    pack = import_published([release / "instance_sagittal", release / "T2w_semantic"], release.parent / "packs")
 
     assert set(pack.networks) == {"semantic", "instance"}
 
@@ -246,7 +248,7 @@ def test_networks_may_come_from_several_folders(release: Path) -> None:
 def test_a_missing_network_is_named(release: Path, folder: str, network: str, kind: str) -> None:
     """One of the two alone makes no pack."""
     with pytest.raises(PackError, match=f"no {network} network in .*inference_config.json of modeltype {kind}"):
-        import_published([release / folder], release.parent / "pack")
+        import_published([release / folder], release.parent / "packs")
 
 
 def test_two_semantic_networks_are_refused(release: Path) -> None:
@@ -398,3 +400,18 @@ def test_a_pack_of_another_engine_is_not_published(release: Path, tmp_path: Path
 def test_names_of_labels_are_those_of_the_scheme() -> None:
     """The fourteen structures have a name and a number each."""
     assert set(LABEL_OF.values()) >= {*range(41, 50), 60, 61, 62, 100, 26}
+
+
+def test_the_command_imports_and_exports(release: Path, tmp_path: Path) -> None:
+    """What was imported is installed, and can be written out for the original."""
+    packs, out = tmp_path / "packs", tmp_path / "published"
+    (tmp_path / "app.yaml").write_text(f"packs: {packs}\n")
+    folders = [f"--from={folder}" for folder in sorted(release.iterdir())]
+    settings = f"--config={tmp_path / 'app.yaml'}"
+
+    imported = CliRunner().invoke(app, ["models", "import", "spineps", *folders, settings])
+    exported = CliRunner().invoke(app, ["models", "export", "spineps-t2w", f"--to={out}", settings])
+
+    assert "spineps-t2w 1.0.0 is installed" in imported.output
+    assert "semantic:" in exported.output
+    assert (out / "semantic" / "fold_0" / "checkpoint_final.pth").is_file()
