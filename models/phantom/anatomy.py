@@ -52,9 +52,13 @@ BODY_SIZE_MM: dict[str, tuple[float, float, float, float]] = {
     "S3": (36.0, 17.0, 21.0, 1.0),
     "S4": (30.0, 13.0, 18.0, 1.0),
 }
+BODY_SIZE_MM["T13"] = BODY_SIZE_MM["T12"]
 CERVICAL_CHAIN = ("C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3", "T4")
 LUMBAR_CHAIN = ("T8", "T9", "T10", "T11", "T12", "L1", "L2", "L3", "L4", "L5")
 SACRUM = ("S1", "S2", "S3", "S4")
+CERVICAL = tuple(f"C{i}" for i in range(2, 8))
+THORACIC = tuple(f"T{i}" for i in range(1, 13))
+LUMBAR = tuple(f"L{i}" for i in range(1, 6))
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,27 @@ def _lumbar_pitches(rng: np.random.Generator, count: int) -> NDArray[np.float64]
     return np.deg2rad(pitch + rng.normal(0, 1.5, count))
 
 
+def _whole_pitches(rng: np.random.Generator, chain: tuple[str, ...]) -> NDArray[np.float64]:
+    """Cervical lordosis, thoracic kyphosis, lumbar lordosis; the person stands or lies about upright."""
+    lordosis, kyphosis = rng.normal(3.5, 4.5), np.clip(rng.normal(36, 11), 12, 70)
+    lumbar = np.clip(rng.normal(46, 13), 8, 80)
+    count = {letter: sum(level[0] == letter for level in chain) for letter in "CTLS"}
+    share = np.linspace(0.4, 1.6, count["L"]) * np.exp(rng.normal(0, 0.18, count["L"]))
+    steps = np.concatenate(
+        [
+            lordosis + rng.normal(0, 2.5, count["C"] - 1),
+            -kyphosis / count["T"] + rng.normal(0, 1.6, count["T"] + 1),
+            lumbar * share / share.sum(),
+            rng.normal(-13, 6, count["S"] - 1),
+        ]
+    )
+    pitch = np.concatenate([[0.0], np.cumsum(steps)])
+    heights = np.array([BODY_SIZE_MM[level][2] + BODY_SIZE_MM[level][3] for level in chain])
+    upright = np.array([level[0] != "S" for level in chain])
+    pitch -= (pitch * heights)[upright].sum() / heights[upright].sum() + rng.normal(0, 4)
+    return np.deg2rad(pitch)
+
+
 def draw_spine(rng: np.random.Generator, region: BodyRegion) -> Spine:
     """Draw a spine around the cervical or the lumbar region.
 
@@ -192,6 +217,33 @@ def draw_spine(rng: np.random.Generator, region: BodyRegion) -> Spine:
         if rng.random() < 0.015:
             chain = (*LUMBAR_CHAIN, "L6", *SACRUM)
             findings.append("lumbarised: L6")
+    return _draw_column(rng, region, chain, findings)
+
+
+def draw_whole_spine(rng: np.random.Generator) -> Spine:
+    """Draw a spine from C2 to S4, with a vertebra more or less at the borders of the regions at times.
+
+    Args:
+        rng: the only source of chance.
+
+    Returns:
+        The spine, L3 at the origin of the phantom's (u, v).
+    """
+    thoracic, lumbar = THORACIC, LUMBAR
+    findings: list[str] = []
+    anomaly = rng.random()
+    if anomaly < 0.010:
+        lumbar, findings = (*LUMBAR, "L6"), ["lumbarised: L6"]
+    elif anomaly < 0.016:
+        lumbar, findings = LUMBAR[:-1], ["sacralised: no L5"]
+    elif anomaly < 0.023:
+        thoracic, findings = (*THORACIC, "T13"), ["thirteenth rib: T13"]
+    elif anomaly < 0.028:
+        thoracic, findings = THORACIC[:-1], ["no T12"]
+    return _draw_column(rng, "thoracic", (*CERVICAL, *thoracic, *lumbar, *SACRUM), findings)
+
+
+def _draw_column(rng: np.random.Generator, region: BodyRegion, chain: tuple[str, ...], findings: list[str]) -> Spine:
     count = len(chain)
     stature, age = float(np.clip(rng.normal(1, 0.085), 0.76, 1.26)), float(rng.random())
     aspect = float(np.exp(rng.normal(0, 0.09)))  # height against depth
@@ -204,7 +256,10 @@ def draw_spine(rng: np.random.Generator, region: BodyRegion) -> Spine:
         sizes.append((width * jitter[0], depth * jitter[1] / aspect**0.5, height * jitter[2] * aspect**0.5))
         narrowed = rng.uniform(0.25, 0.7) if level[0] != "S" and rng.random() < 0.05 + 0.15 * age else 1.0
         discs.append(max(0.8, disc * stature * disc_scale * narrowed * float(np.exp(rng.normal(0, 0.13)))))
-    pitches = _cervical_pitches(rng, count) if region == "cervical" else _lumbar_pitches(rng, count)
+    if region == "thoracic":
+        pitches = _whole_pitches(rng, chain)
+    else:
+        pitches = _cervical_pitches(rng, count) if region == "cervical" else _lumbar_pitches(rng, count)
     fused = rng.integers(1, count - 2) if rng.random() < 0.03 else -1
     if fused >= 0 and chain[fused][0] != "S":
         discs[fused] = 0.7

@@ -133,11 +133,11 @@ def body_truth(vertebra: Vertebra) -> Outline:
     """The outline an annotator draws: the midline section bridged straight from corner to corner, own frame, mm."""
     from scipy.spatial import ConvexHull  # noqa: PLC0415 - 40 ms of import that only the truth needs
 
-    points = _dens_outline(vertebra) if vertebra.level == "C2" else body_outline(vertebra.size, vertebra.shape)
+    points = axis_outline(vertebra) if vertebra.level == "C2" else body_outline(vertebra.size, vertebra.shape)
     return points if vertebra.level == "C2" else points[ConvexHull(points).vertices]
 
 
-def _dens_outline(vertebra: Vertebra) -> Outline:
+def axis_outline(vertebra: Vertebra) -> Outline:
     _, d, h = vertebra.size
     lean, top = 0.10 * d + vertebra.shape.shear, h * (0.95 + vertebra.shape.anterior_height * 0.35)
     w = d * (0.24 + 0.5 * vertebra.shape.wall_anterior / d)
@@ -170,7 +170,7 @@ def body_sections(vertebra: Vertebra, density: float, cortex: float, slabs: int 
         outline = body_outline(vertebra.size, vertebra.shape, side)
         if vertebra.level == "C2":
             if side < 0.55:
-                outline = _dens_outline(vertebra)
+                outline = axis_outline(vertebra)
                 outline = outline.mean(0) + (outline - outline.mean(0)) * (1 - 0.12 * side)
             else:
                 outline = outline * [0.92, 1.0] - [0, 0.1 * vertebra.size[2]]
