@@ -1,0 +1,65 @@
+"""The yardstick of the comparison with the original is right itself."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.benchmarks.comparison import VERTEBRAE, compare, paired_dice
+
+Labelmap = NDArray[np.uint16]
+
+
+def column(*runs: tuple[int, int]) -> Labelmap:
+    """Make a labelmap (1, 1, n) of runs of (label, length)."""
+    return np.repeat(*np.array(runs, np.uint16).T).astype(np.uint16)[None, None]
+
+
+def pair(subregions: Labelmap, vertebrae: Labelmap) -> Mapping[str, Labelmap]:
+    """Make what a run gives."""
+    return {"subregions": subregions, "vertebrae": vertebrae}
+
+
+def test_two_equal_runs_agree_wholly() -> None:
+    """Every Dice is 1 and what neither has does not count."""
+    run = pair(column((49, 4), (100, 2), (0, 2)), column((20, 4), (120, 2), (0, 2)))
+
+    agreement = compare(run, run)
+
+    assert agreement.vertebra_counts == (1, 1)
+    assert agreement.structures == {49: 1.0, 100: 1.0}
+    assert (agreement.vertebrae, agreement.discs) == ((1.0,), (1.0,))
+
+
+def test_vertebrae_are_paired_by_place_not_by_number() -> None:
+    """One engine counts from the top, the other names levels."""
+    assert paired_dice(column((20, 4), (21, 4)), column((1, 4), (2, 4)), VERTEBRAE) == (1.0, 1.0)
+
+
+def test_a_shift_lowers_dice_as_its_definition_says() -> None:
+    """Three of four voxels in common: 2 · 3 / 8."""
+    assert paired_dice(column((20, 4), (0, 2)), column((0, 1), (3, 4), (0, 1)), VERTEBRAE) == (0.75,)
+
+
+def test_a_vertebra_without_partner_counts_zero() -> None:
+    """Found by one engine alone is found wrongly by one of them."""
+    assert paired_dice(column((1, 4), (2, 4)), column((1, 4), (0, 4)), VERTEBRAE) == (1.0, 0.0)
+
+
+def test_two_vertebrae_in_one_have_one_partner() -> None:
+    """The larger overlap takes it; the other stays alone."""
+    assert paired_dice(column((1, 6), (2, 2)), column((5, 8)), VERTEBRAE) == (12 / 14, 0.0)
+
+
+def test_the_sacrum_is_no_vertebra() -> None:
+    """26 is compared as a structure."""
+    empty = column((0, 4))
+
+    assert compare(pair(empty, column((26, 4))), pair(empty, empty)).vertebra_counts == (0, 0)
+
+
+def test_runs_on_different_grids_are_not_compared() -> None:
+    """A comparison of shifted grids would look like a difference of the engines."""
+    with pytest.raises(ValueError, match="not on one grid"):
+        compare(pair(column((1, 4)), column((1, 4))), pair(column((1, 5)), column((1, 5))))
