@@ -1,4 +1,8 @@
-"""State dicts from outside, held against the networks they are for."""
+"""State dicts from outside, held against the networks they are for.
+
+A state dict may name one tensor several times: nnU-Net's networks hold each convolution by two names, and the
+encoder once more inside the decoder. A file needs each tensor once.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,3 +34,16 @@ def check_state_dict(weights: Mapping[str, Tensor], expected: Mapping[str, tuple
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise PackError(f"{path} is not the expected network of {len(expected)} entries: {'; '.join(faults[:3])}{more}")
+
+
+def without_aliases(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Keep the first name of every tensor that the network has by several."""
+    first_names = {id(tensor): key for key, tensor in reversed(network.state_dict(keep_vars=True).items())}
+    return {key: value for key, value in weights.items() if key in first_names.values()}
+
+
+def with_aliases(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Give every tensor all the names that the network has for it, as `load_state_dict` wants them."""
+    own = network.state_dict(keep_vars=True)
+    known = {id(tensor): weights[key] for key, tensor in own.items() if key in weights}
+    return {**weights, **{key: known[id(tensor)] for key, tensor in own.items() if id(tensor) in known}}

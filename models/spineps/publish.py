@@ -23,6 +23,8 @@ from torch import Tensor
 from models.errors import PackError
 from models.packs import ModelPack, read_weights
 from models.spineps.published import CONFIG, fold_name
+from models.spineps.semantic import build_semantic_network
+from models.state_dicts import with_aliases
 
 # contrast of ours → modality of the original, which knows no STIR: its own T2w network is used on both
 MODALITY_OF: Mapping[str, str] = MappingProxyType({"T2w": "T2w", "STIR": "T2w", "T1w": "T1w", "other": "MPR"})
@@ -69,9 +71,11 @@ def _write_semantic(pack: ModelPack, settings: Mapping[str, Any], folder: Path) 
         "expected_inputs": ["img"],
     }
     _write_config(folder, settings, config)
+    with torch.device("meta"):
+        network = build_semantic_network(settings)
     for number in range(folds):
         checkpoint = {
-            "network_weights": _single(read_weights(pack, fold_name(number, folds))),
+            "network_weights": with_aliases(_single(read_weights(pack, fold_name(number, folds))), network),
             "init_args": {"configuration": settings["configuration"], "fold": number},
             "trainer_name": settings["trainer"],
             "inference_allowed_mirroring_axes": settings["mirror_axes"],

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from models.errors import PackError
@@ -32,7 +33,7 @@ from models.spineps.checkpoint import attribute, read_checkpoint, state_dict_of
 from models.spineps.instance_network import build_instance_network
 from models.spineps.labelling_network import build_labelling_network
 from models.spineps.semantic import build_semantic_network
-from models.state_dicts import check_state_dict, shapes_of
+from models.state_dicts import check_state_dict, without_aliases
 
 CONFIG = "inference_config.json"
 NETWORK_OF_TYPE: Mapping[str, str] = MappingProxyType(
@@ -348,10 +349,11 @@ def _classifier_shape(weights: Mapping[str, Tensor], path: Path) -> dict[str, An
 
 
 def _checked(weights: dict[str, Tensor], build: Callable[[], nn.Module], path: Path) -> dict[str, Tensor]:
-    """Hold a state dict against the network that its settings describe."""
+    """Hold a state dict against the network that its settings describe; each tensor comes back by one name."""
     try:
-        expected = shapes_of(build)
+        with torch.device("meta"):  # shapes only
+            network = build()
     except (KeyError, ValueError, TypeError, ImportError, RuntimeError, IndexError, AttributeError) as error:
         raise PackError(f"{path} describes no network that can be built ({error})") from error
-    check_state_dict(weights, expected, path)
-    return weights
+    check_state_dict(weights, {key: tuple(value.shape) for key, value in network.state_dict().items()}, path)
+    return without_aliases(weights, network)

@@ -20,6 +20,7 @@ from models.spineps.labelling_network import build_labelling_network
 from models.spineps.publish import publish
 from models.spineps.published import LABEL_OF, import_published
 from models.spineps.semantic import build_semantic_network
+from models.state_dicts import with_aliases
 
 LABELS = {"1": "Spinal_Canal", "2": "49", "3": 100}
 PLANS: dict[str, Any] = {
@@ -207,9 +208,17 @@ def test_published_folders_become_a_pack(release: Path) -> None:
         ("semantic", SEMANTIC, build_semantic_network),
         ("instance", INSTANCE, build_instance_network),
     ):
-        weights, expected = read_weights(pack, network), random_weights(settings, build)
+        weights, expected = with_aliases(read_weights(pack, network), build(settings)), random_weights(settings, build)
         assert weights.keys() == expected.keys()
         assert all(torch.equal(weights[key], value) for key, value in expected.items())
+
+
+def test_a_tensor_with_several_names_is_stored_once(release: Path) -> None:
+    """nnU-Net's state dicts name the encoder four times over."""
+    pack = import_from(release)
+
+    stored = sum(tensor.numel() for tensor in read_weights(pack, "semantic").values())
+    assert stored == sum(parameter.numel() for parameter in build_semantic_network(SEMANTIC).parameters())
 
 
 @pytest.mark.slow
