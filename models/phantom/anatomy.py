@@ -166,7 +166,7 @@ def _cervical_pitches(rng: np.random.Generator, count: int) -> NDArray[np.float6
     pitch[0] = pitch[1] - 0.5 * lordosis + rng.normal(0, 4)
     for i in range(2, count):
         pitch[i] = pitch[i - 1] + (lordosis if i < 6 else rng.normal(-5, 2)) + rng.normal(0, 2.5)
-    return np.deg2rad(pitch)
+    return np.asarray(np.deg2rad(pitch), np.float64)
 
 
 def _lumbar_pitches(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
@@ -197,7 +197,7 @@ def _whole_pitches(rng: np.random.Generator, chain: tuple[str, ...]) -> NDArray[
     heights = np.array([BODY_SIZE_MM[level][2] + BODY_SIZE_MM[level][3] for level in chain])
     upright = np.array([level[0] != "S" for level in chain])
     pitch -= (pitch * heights)[upright].sum() / heights[upright].sum() + rng.normal(0, 4)
-    return np.deg2rad(pitch)
+    return np.asarray(np.deg2rad(pitch), np.float64)
 
 
 def draw_spine(rng: np.random.Generator, region: BodyRegion) -> Spine:

@@ -203,7 +203,7 @@ def mr_phantom(
 
 
 def _affine(rng: np.random.Generator, grid: VolumeGrid) -> NDArray[np.float64]:
-    """Voxel index → LPS mm: x is towards the left, u posterior, v towards the feet; turned a little, as patients lie."""
+    """Voxel index → LPS mm: x runs to the left, u backwards, v to the feet; turned as patients lie."""
     row_mm, column_mm = grid.plane.pixel_mm
     turn = rotation(*rng.normal(0, 0.04, 3))
     axes = np.array([[grid.slice_mm, 0, 0], [0, 0, column_mm], [0, -row_mm, 0]])
@@ -216,8 +216,7 @@ def _affine(rng: np.random.Generator, grid: VolumeGrid) -> NDArray[np.float64]:
 def rotation(about_x: float, about_y: float, about_z: float) -> NDArray[np.float64]:
     """(3, 3) rotation about x, then y, then z, angles in radians."""
     cx, sx, cy, sy, cz, sz = (f(a) for a in (about_x, about_y, about_z) for f in (np.cos, np.sin))
-    return (
-        np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-        @ np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-        @ np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    )
+    first = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    second = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    third = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return np.asarray(third @ second @ first, np.float64)

@@ -19,6 +19,10 @@ STEPS_PER_VERTEBRA = 8
 CORD_MM = {"C": (3.9, 6.3), "T": (3.1, 4.2), "L": (3.7, 4.6)}  # half the depth, half the width
 
 
+# Distances behind the wall of the bodies, front and back, and the rows in which they hold.
+Band = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
+
+
 @dataclass(frozen=True)
 class CanalCourse:
     """The canal, sampled from above the axis down to S4, each (n,): its front wall, direction and size in mm.
@@ -122,9 +126,9 @@ class Column:
         for index in self.screws:
             self._paint_screw(plane, places[index])
 
-    def _band(self, plane: Plane, front: NDArray[np.float64], back: NDArray[np.float64], keep: NDArray[np.bool_],
-              tissue: Tissue, structure: int = 0) -> None:  # fmt: skip
+    def _band(self, plane: Plane, band: Band, tissue: Tissue, structure: int = 0) -> None:
         """Paint between two distances behind the wall wherever `keep` holds, run by run."""
+        front, back, keep = band
         edges = np.flatnonzero(np.diff(np.concatenate([[False], keep, [False]]).astype(int)))
         for start, stop in zip(edges[::2], edges[1::2], strict=True):
             if stop - start < 2:
@@ -138,7 +142,7 @@ class Column:
         canal = self.canal
         beside = np.abs(plane.x - canal.x)
         keep = (beside > 0.8 * canal.half_width) & (beside < canal.half_width + 9) & (canal.chain > -0.5)
-        self._band(plane, np.full_like(beside, -1.0), 0.75 * canal.depth, keep, Tissue.EPIDURAL)
+        self._band(plane, (np.full_like(beside, -1.0), 0.75 * canal.depth, keep), Tissue.EPIDURAL)
         for index in range(len(self.spine.vertebrae) - 4):
             at = int(np.searchsorted(canal.chain, index + 0.33))
             if keep[min(at, len(keep) - 1)]:
@@ -152,18 +156,20 @@ class Column:
         labelled = keep & (canal.chain > -0.9)
         front = np.full_like(chord, 0.6)
         back = 0.6 + canal.depth * (0.35 + 0.65 * chord)
-        self._band(plane, front, back, keep, Tissue.CSF)  # above the atlas it is not labelled
-        self._band(plane, front, back, labelled, Tissue.EPIDURAL, CANAL)
+        self._band(plane, (front, back, keep), Tissue.CSF)  # above the atlas it is not labelled
+        self._band(plane, (front, back, labelled), Tissue.EPIDURAL, CANAL)
         low = np.clip((canal.chain - 18) / 4, 0, 1)
         sac = labelled & (canal.chain < self.sac_end)
-        self._band(plane, front + self.epidural_mm[0] + self.epidural_mm[1] * 0.5 * low, back - 0.6 - self.epidural_mm[1] * 0.35 * low,
-                   sac, Tissue.CSF, CANAL)  # fmt: skip
+        anterior = front + self.epidural_mm[0] + self.epidural_mm[1] * 0.5 * low
+        posterior = back - 0.6 - self.epidural_mm[1] * 0.35 * low
+        self._band(plane, (anterior, posterior, sac), Tissue.CSF, CANAL)
         self._paint_cauda(plane, front, back, sac)
         round_cord = np.sqrt(np.maximum(0, 1 - ((plane.x - canal.x) / np.maximum(canal.cord[:, 1], 0.1)) ** 2))
         half = canal.cord[:, 0] * round_cord
         middle = 0.6 + canal.depth * self.cord_place
-        self._band(plane, middle - half, middle + half, keep & (half > 0.4) & (canal.chain <= -0.9), Tissue.CORD)
-        self._band(plane, middle - half, middle + half, labelled & (half > 0.4), Tissue.CORD, CORD)
+        cord = keep & (half > 0.4)
+        self._band(plane, (middle - half, middle + half, cord & (canal.chain <= -0.9)), Tissue.CORD)
+        self._band(plane, (middle - half, middle + half, cord & labelled), Tissue.CORD, CORD)
 
     def _paint_cauda(self, plane: Plane, front: NDArray[np.float64], back: NDArray[np.float64],
                      sac: NDArray[np.bool_]) -> None:  # fmt: skip
@@ -173,7 +179,7 @@ class Column:
         for place, wave, beside in self.roots:
             where = front + (back - front) * (0.62 + 0.3 * place + 0.06 * np.sin(canal.chain * 1.7 + 6 * wave))
             near = below & (np.abs(plane.x - canal.x - 7 * beside) < 2.2) & (where < back - 1)
-            self._band(plane, where, where + self.root_mm, near, Tissue.NERVE, CANAL)
+            self._band(plane, (where, where + self.root_mm, near), Tissue.NERVE, CANAL)
 
     def _paint_atlas(self, plane: Plane, axis: Place) -> None:
         """C1: the anterior arch before the dens, the posterior arch behind the canal, lateral masses between."""
@@ -186,7 +192,12 @@ class Column:
         if a < 9:
             plane.bone(axis(ellipse((front - 4.0 + 0.04 * a * a, top + 6.5), 3.0, 4.8)), *paint, BODY, ATLAS)
         if 8 < a < 19:
-            mass = [(front - 3, top + 3), (front + 13, top + 2), (front + 13, top + 0.7 * h), (front - 3, top + 0.75 * h)]
+            mass = [
+                (front - 3, top + 3),
+                (front + 13, top + 2),
+                (front + 13, top + 0.7 * h),
+                (front - 3, top + 0.75 * h),
+            ]
             plane.bone(axis(mass), *paint, ARCH, ATLAS)
         if a < 15:
             chord = (1 - min(a / 16, 1.0) ** 2) ** 0.5

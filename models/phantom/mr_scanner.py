@@ -75,7 +75,7 @@ def _receive(image: Volume, tissues: Tissues, rng: np.random.Generator) -> Volum
         image = image + np.float32(strength) * (np.roll(image, step, axis) + 0.7 * np.roll(image, -step, axis))
     image = image / (np.percentile(image[:, ::2, ::2], 98) + 1e-6)
     if rng.random() < 0.3:
-        image = image + rng.uniform(0.2, 0.9) * (image - ndimage.gaussian_filter(image, (0, 1.2, 1.2)))
+        image = image + np.float32(rng.uniform(0.2, 0.9)) * (image - ndimage.gaussian_filter(image, (0, 1.2, 1.2)))
     level = rng.uniform(0.0, 0.06) * (1 if rng.random() < 0.8 else 2)
     real, imaginary = (level * rng.standard_normal(image.shape).astype(np.float32) for _ in range(2))
     image = np.sqrt((np.maximum(image, 0) + real) ** 2 + imaginary**2)

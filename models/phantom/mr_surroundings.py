@@ -69,7 +69,7 @@ class Course:
         heights = np.maximum.accumulate([vertebra.centre[2] for vertebra in chain]) + np.arange(len(chain)) * 1e-3
 
         def along(values: list[float]) -> Plane2D:
-            return np.interp(v, heights, values).astype(np.float32)[:, None]
+            return np.asarray(np.interp(v, heights, values)[:, None], np.float32)
 
         return Course(
             wall=along([float(item.centre[1] + np.cos(item.pitch) * item.size[1] / 2) for item in chain]),

@@ -158,8 +158,8 @@ def paint_disc(plane: Plane, above: Place, below: Place, look: Look, person: Per
     plane.fill(outline, Tissue.ANNULUS, structure, vertebra)
     if look.nucleus:
         centre = (top.mean(0) + bottom.mean(0)) / 2
-        half_u = np.linalg.norm(top[0] - top[-1]) / 2 * look.nucleus_size * (1 - above.side**2) ** 0.5
-        half_v = np.linalg.norm(top.mean(0) - bottom.mean(0)) / 2 + 1.0
+        half_u = float(np.linalg.norm(top[0] - top[-1])) / 2 * look.nucleus_size * (1 - above.side**2) ** 0.5
+        half_v = float(np.linalg.norm(top.mean(0) - bottom.mean(0))) / 2 + 1.0
         turn = float(np.arctan2(backwards[1], backwards[0]))
         plane.fill(ellipse(tuple(centre), half_u, half_v, turn), Tissue.NUCLEUS, structure, vertebra)
         if look.cleft:
@@ -187,7 +187,12 @@ def paint_body(plane: Plane, place: Place, look: Look, person: Person, beside: T
             plane.fill(place(ellipse((u, v), reach**0.5, reach**0.5)), Tissue.LESION, structure, number)
     if abs(place.x) < 5 and not sacral and not dens and look.basivertebral > 0.3:
         half = look.basivertebral * height / 40
-        vein = [(0.02 * depth, -half / 2), (depth * 0.47, -1.6 * half), (depth * 0.47, 1.6 * half), (0.02 * depth, half / 2)]
+        vein = [
+            (0.02 * depth, -half / 2),
+            (depth * 0.47, -1.6 * half),
+            (depth * 0.47, 1.6 * half),
+            (0.02 * depth, half / 2),
+        ]
         plane.fill(place(vein), Tissue.BASIVERTEBRAL, structure, number)
     if not sacral and not dens:
         _carve_waist(plane, place, look, beside)
@@ -289,8 +294,8 @@ class _ArchPainter:
         upper, lower = {"C": (-0.42, 0.52), "T": (-0.6, 0.5), "L": (-0.66, 0.62)}[self._region]
         gap = self.person.facet_gap
         half = 0.5 * thick
-        superior = [(front, upper * s), (front + half - gap, upper * s + 0.15 * s), (front + half + lean * 0.5, -0.08 * s),
-                    (front, -0.02 * s)]  # fmt: skip
+        superior = [(front, upper * s), (front + half - gap, upper * s + 0.15 * s),
+                    (front + half + lean * 0.5, -0.08 * s), (front, -0.02 * s)]  # fmt: skip
         inferior = [(front + half * 0.7 + lean * 0.3, 0.0), (front + thick + lean, 0.05 * s),
                     (front + thick + lean, lower * s), (front + half + lean + gap, lower * s)]  # fmt: skip
         isthmus = [(front + 0.1 * thick, -0.18 * s), (front + 0.9 * thick, -0.12 * s), (front + thick + lean, 0.12 * s),
@@ -309,7 +314,9 @@ class _ArchPainter:
         front = self.canal.wall + 0.6 + self.canal.depth * (0.35 + 0.65 * chord)
         top, bottom = (-0.12 * s, 0.34 * s) if self._region != "L" else (-0.1 * s, 0.42 * s)
         slope = {"C": 0.35, "T": 0.18, "L": 0.16}[self._region] * s * 0.5
-        self._bone([(front, top), (front + 0.7 * thick, top), (front + slope + thick, bottom), (front + slope, bottom)], 41)
+        self._bone(
+            [(front, top), (front + 0.7 * thick, top), (front + slope + thick, bottom), (front + slope, bottom)], 41
+        )
 
     def spinous(self) -> None:
         """The spinous process: a block in the lumbar spine, slanting in the thoracic, short in the cervical."""
@@ -347,7 +354,9 @@ class _ArchPainter:
         half_u, half_v = {"C": (4.0, 0.24 * h), "T": (5.0, 0.24 * h), "L": (3.8, 0.23 * h)}[self._region]
         back = 0.22 * (a - inner)
         v = -0.12 * h if self._region != "C" else 0.0
-        self._bone(ellipse((u + back, v), half_u * taper * self.look.jitter[7], half_v * taper, 0.2), self._sided("costal"))
+        self._bone(
+            ellipse((u + back, v), half_u * taper * self.look.jitter[7], half_v * taper, 0.2), self._sided("costal")
+        )
 
 
 def _paint_sacral_arch(plane: Plane, place: Place, look: Look, person: Person) -> None:

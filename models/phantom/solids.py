@@ -138,6 +138,7 @@ def body_truth(vertebra: Vertebra) -> Outline:
 
 
 def axis_outline(vertebra: Vertebra) -> Outline:
+    """The axis with its dens from the side: (n, 2) of (u, v), mm, in its own frame, closed."""
     _, d, h = vertebra.size
     lean, top = 0.10 * d + vertebra.shape.shear, h * (0.95 + vertebra.shape.anterior_height * 0.35)
     w = d * (0.24 + 0.5 * vertebra.shape.wall_anterior / d)

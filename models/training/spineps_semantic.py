@@ -1,0 +1,206 @@
+"""Training of the semantic network: an anisotropic nnU-Net on windows of scanned phantoms.
+
+The frame is nnU-Net's as SPINEPS calls it: (R, I, P), axes towards the right, the feet and the back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.training.spineps_scenes import (
+    CLASS_OF_MIRRORED,
+    CLASS_OF_STRUCTURE,
+    SPACING_MM,
+    STRUCTURES,
+    MrSceneStore,
+    scanned,
+)
+
+PATCH = (16, 192, 144)  # voxels, (R, I, P)
+CLASSES = len(STRUCTURES) + 1
+FEATURES = (16, 32, 48, 96, 128)
+KERNELS = ((1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))
+STRIDES = ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))
+CONVOLUTIONS = ((1, 2, 2, 2, 2), (2, 2, 2, 1))  # a stage, down and up; the finest stage costs most
+DEEP_WEIGHTS = (1.0, 0.4, 0.15)
+CONFIGURATION = "3d_fullres"
+
+
+def plans() -> dict[str, Any]:
+    """plans.json of the semantic network, as nnU-Net 2 writes it."""
+    resampling = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
+    configuration = {
+        "data_identifier": "nnUNetPlans_3d_fullres",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": 2,
+        "patch_size": list(PATCH),
+        "median_image_size_in_voxels": [28.0, 352.0, 300.0],
+        "spacing": list(SPACING_MM),
+        "normalization_schemes": ["ZScoreNormalization"],
+        "use_mask_for_norm": [False],
+        "resampling_fn_data": "resample_data_or_seg_to_shape",
+        "resampling_fn_seg": "resample_data_or_seg_to_shape",
+        "resampling_fn_data_kwargs": resampling,
+        "resampling_fn_seg_kwargs": {**resampling, "is_seg": True, "order": 1},
+        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+        "resampling_fn_probabilities_kwargs": resampling,
+        "architecture": _architecture(),
+        "batch_dice": False,
+    }
+    return {
+        "dataset_name": "Dataset001_SpondylPhantom",
+        "plans_name": "nnUNetPlans",
+        "original_median_spacing_after_transp": list(SPACING_MM),
+        "original_median_shape_after_transp": [28, 352, 300],
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "configurations": {CONFIGURATION: configuration},
+        "experiment_planner_used": "ExperimentPlanner",
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {
+            "0": {"max": 1500.0, "mean": 300.0, "median": 250.0, "min": 0.0, "percentile_00_5": 5.0,
+                  "percentile_99_5": 1200.0, "std": 220.0}
+        },
+    }  # fmt: skip
+
+
+def _architecture() -> dict[str, Any]:
+    return {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {
+            "n_stages": len(FEATURES),
+            "features_per_stage": list(FEATURES),
+            "conv_op": "torch.nn.modules.conv.Conv3d",
+            "kernel_sizes": [list(kernel) for kernel in KERNELS],
+            "strides": [list(stride) for stride in STRIDES],
+            "n_conv_per_stage": list(CONVOLUTIONS[0]),
+            "n_conv_per_stage_decoder": list(CONVOLUTIONS[1]),
+            "conv_bias": True,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+
+
+def dataset() -> dict[str, Any]:
+    """dataset.json of the semantic network: one channel, the background and SPINEPS' structures."""
+    labels = {"background": 0, **{str(structure): index for index, structure in enumerate(STRUCTURES, start=1)}}
+    return {"channel_names": {"0": "MR"}, "labels": labels, "numTraining": 0, "file_ending": ".nii.gz"}
+
+
+def build_for_training() -> nn.Module:
+    """The network that `plans` describes, with deep supervision."""
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans  # noqa: PLC0415 - seconds of import
+
+    described = plans()["configurations"][CONFIGURATION]["architecture"]
+    return get_network_from_plans(  # type: ignore[no-any-return]
+        described["network_class_name"],
+        described["arch_kwargs"],
+        described["_kw_requires_import"],
+        1,
+        CLASSES,
+        deep_supervision=True,
+    )
+
+
+@dataclass(frozen=True)
+class Example:
+    """image: (1, R, I, P) float32; classes: (R, I, P) int64."""
+
+    image: Tensor
+    classes: Tensor
+
+
+def draw_examples(store: MrSceneStore, rng: np.random.Generator, count: int) -> list[Example]:
+    """Scan one scene and cut windows from it, mirrored and turned by chance."""
+    scene = store.draw(rng)
+    image = scanned(scene, rng)
+    mirrored = bool(rng.random() < 0.5)
+    classes = (CLASS_OF_MIRRORED if mirrored else CLASS_OF_STRUCTURE)[scene.subregions]
+    # x runs to the left in the phantom, the network's first axis to the right: mirrored people run the other way.
+    if not mirrored:
+        image, classes = image[::-1], classes[::-1]
+    factor = scene.tissues.slice_mm / SPACING_MM[0] * float(np.exp(rng.normal(0, 0.08)))
+    examples = []
+    for _ in range(count):
+        grid = _window_grid(image.shape, factor, rng)
+        source = torch.from_numpy(np.ascontiguousarray(image))[None, None]
+        cut = functional.grid_sample(source, grid, mode="bilinear", align_corners=False)
+        truth = torch.from_numpy(classes.astype(np.float32))[None, None]
+        labels = functional.grid_sample(truth, grid, mode="nearest", align_corners=False)
+        low = float(image.min())
+        outside = (grid.abs() > 1).any(-1)[0]
+        cut = torch.where(outside, torch.tensor(low if rng.random() < 0.5 else 0.0), cut[0, 0])
+        examples.append(Example(cut[None], labels[0, 0].long()))
+    return examples
+
+
+def _window_grid(shape: tuple[int, ...], factor: float, rng: np.random.Generator) -> Tensor:
+    """A window's voxels in the scene, (1, R, I, P, 3) as grid_sample wants it: turned, scaled, shifted a little."""
+    angle, scale = rng.normal(0, 0.09), np.exp(rng.normal(0, 0.10, 2))
+    size = np.array([PATCH[0] / factor, PATCH[1] * scale[0], PATCH[2] * scale[1]])
+    room = np.maximum(np.array(shape) - size, 0)
+    slack = np.maximum(size - np.array(shape), 0)
+    start = rng.uniform(-0.1, 1.1, 3) * room - rng.uniform(0, 1, 3) * slack
+    if rng.random() < 0.7:  # the spine is in the middle of most fields
+        start[2] = room[2] * np.clip(rng.normal(0.5, 0.2), -0.1, 1.1)
+    axes = [(torch.arange(n) + 0.5) / n * float(s) + float(o) for n, s, o in zip(PATCH, size, start, strict=True)]
+    r, i, p = torch.meshgrid(*axes, indexing="ij")
+    mid_i, mid_p = float(start[1] + size[1] / 2), float(start[2] + size[2] / 2)
+    di, dp = i - mid_i, p - mid_p
+    i = mid_i + di * np.cos(angle) - dp * np.sin(angle)
+    p = mid_p + di * np.sin(angle) + dp * np.cos(angle)
+    normalised = [2 * value / n - 1 for value, n in zip((p, i, r), reversed(shape), strict=True)]
+    return torch.stack(normalised, -1)[None].float()
+
+
+class SemanticStep:
+    """Cross-entropy and soft Dice at three depths."""
+
+    def __init__(self, network: nn.Module, store: MrSceneStore, *, batch: int = 2, device: str = "cpu") -> None:
+        self.network, self.store, self.batch, self.device = network, store, batch, device
+        self.weights = torch.tensor([1.0, *[1.5] * len(STRUCTURES)], device=device)
+
+    def __call__(self, rng: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """The loss of a fresh batch."""
+        self.network.train()
+        examples = draw_examples(self.store, rng, self.batch)
+        return self.loss(examples)
+
+    def loss(self, examples: list[Example]) -> tuple[Tensor, dict[str, float]]:
+        """The loss of given examples."""
+        image = torch.stack([example.image for example in examples]).to(self.device)
+        classes = torch.stack([example.classes for example in examples]).to(self.device)
+        with torch.autocast(self.device, torch.bfloat16):
+            outputs = self.network(image)
+        total, first = torch.zeros((), device=self.device), 0.0
+        for depth, (weight, logits) in enumerate(zip(DEEP_WEIGHTS, outputs, strict=False)):
+            entropy, dice = _losses(logits.float(), _shrunk(classes, logits.shape[2:]), self.weights)
+            total = total + weight * (entropy + dice)
+            first = dice.item() if depth == 0 else first
+        return total, {"dice": first}
+
+
+def _shrunk(classes: Tensor, shape: torch.Size) -> Tensor:
+    if classes.shape[1:] == shape:
+        return classes
+    return functional.interpolate(classes[:, None].float(), size=tuple(shape), mode="nearest-exact")[:, 0].long()
+
+
+def _losses(logits: Tensor, classes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    entropy = functional.cross_entropy(logits, classes, weights)
+    probability = logits.softmax(1)[:, 1:]
+    truth = functional.one_hot(classes, CLASSES).movedim(-1, 1)[:, 1:].float()
+    overlap, total = (probability * truth).sum((0, 2, 3, 4)), (probability + truth).sum((0, 2, 3, 4))
+    return entropy, 1 - ((2 * overlap + 20) / (total + 20)).mean()
