@@ -114,13 +114,17 @@ def draw_scene(rng: np.random.Generator, grid: VolumeGrid, spine: Spine) -> MrSc
             column.paint(plane)
             numbers[:, index, sub] = plane.numbers()
     tissues = Tissues(numbers[0], numbers[2], grid.slice_mm, grid.plane.pixel_mm)
-    return MrScene(spine, grid, tissues, _agreed(numbers[1]), _agreed(numbers[2]))
+    return MrScene(spine, grid, tissues, *_agreed(numbers[1], numbers[2]))
 
 
-def _agreed(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Truth of a slice from its planes: where first and last agree that, else the middle one."""
-    first, middle, last = labels[:, 0], labels[:, labels.shape[1] // 2], labels[:, -1]
-    return np.where(first == last, first, middle)
+def _agreed(structures: NDArray[np.uint8], vertebrae: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Truth of a slice from its planes: where first and last agree in both maps that, else the middle one."""
+    middle = structures.shape[1] // 2
+    agree = (structures[:, 0] == structures[:, -1]) & (vertebrae[:, 0] == vertebrae[:, -1])
+    return (
+        np.where(agree, structures[:, 0], structures[:, middle]),
+        np.where(agree, vertebrae[:, 0], vertebrae[:, middle]),
+    )
 
 
 def draw_grid(rng: np.random.Generator, spine: Spine, region: MrRegion, *, isotropic: bool = False) -> VolumeGrid:
