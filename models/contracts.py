@@ -99,7 +99,7 @@ class SpineStructure:
     label: Segment Label: the level (`L3`), for a disc the levels around it (`L3/L4`), for a substructure its name;
         `vertebra 1`, `disc 1` … from the top where the numbering is unknown.
     level: the vertebra's level, for a disc that of the vertebra above it; None where unknown and for substructures.
-    spineps_label: its value in SPINEPS' label scheme (1–28 vertebrae with 26 the sacrum, 100 + v discs; 41–62, 100, 26).
+    spineps_label: its value in SPINEPS' scheme (1–28 vertebrae with 26 the sacrum, 100 + v discs; 41–62, 100, 26).
     confidence: 0–1.
     centroid_lps_mm: (x, y, z) of its centre of mass.
     volume_mm3: voxels times the voxel's volume.

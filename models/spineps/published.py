@@ -17,7 +17,6 @@ Source: Möller et al., "SPINEPS" (European Radiology 2024), and its releases v1
 (instance) and v1.4.0 (labelling).
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,17 @@ from models.packs import ModelPack, write_pack
 from models.spineps.checkpoint import attribute, read_checkpoint, state_dict_of
 from models.spineps.instance_network import build_instance_network
 from models.spineps.labelling_network import build_labelling_network
+from models.spineps.release import (
+    CUTOUT_SIZE,
+    LABELLING_SIZE,
+    classifier_of,
+    labels_of,
+    numbers_of,
+    read_json,
+    refuse_foreign_names,
+    resolution_of,
+    unet_of,
+)
 from models.spineps.semantic import build_semantic_network
 from models.state_dicts import check_state_dict, without_aliases
 
@@ -46,34 +56,6 @@ CONTRAST_OF: Mapping[str, str] = MappingProxyType(
 PLANES_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"sag": ("sagittal",), "cor": ("coronal",), "ax": ("axial",), "iso": ("sagittal", "coronal", "axial")}
 )
-# Names that a release may use for a label instead of its number.
-LABEL_OF: Mapping[str, int] = MappingProxyType(
-    {
-        "Arcus_Vertebrae": 41,
-        "Spinosus_Process": 42,
-        "Costal_Process_Left": 43,
-        "Costal_Process_Right": 44,
-        "Superior_Articular_Left": 45,
-        "Superior_Articular_Right": 46,
-        "Inferior_Articular_Left": 47,
-        "Inferior_Articular_Right": 48,
-        "Vertebra_Corpus_border": 49,
-        "Vertebra_Corpus": 50,
-        "Dens_axis": 51,
-        "Vertebral_Body_Endplate_Superior": 52,
-        "Vertebral_Body_Endplate_Inferior": 53,
-        "Spinal_Cord": 60,
-        "Spinal_Canal": 61,
-        "Endplate": 62,
-        "Vertebra_Disc": 100,
-        "S1": 26,
-    }
-)
-CUTOUT_SIZE = (248, 304, 64)  # (P, I, R) voxels, unless the release says otherwise
-LABELLING_SIZE = (152, 168, 32)
-# Networks are built by the dotted names in plans.json; these are the roots from which nnU-Net's own are taken.
-NETWORK_ROOTS = ("dynamic_network_architectures.", "torch.nn.")
-DENSENET_OF_BLOCKS: Mapping[int, str] = MappingProxyType({24: "densenet121", 32: "densenet169"})  # layers of block 3
 
 
 @dataclass(frozen=True)
@@ -92,7 +74,7 @@ def import_published(folders: Sequence[Path], packs: Path, *, version: str = "1.
     Raises: PackError naming the folder or file at fault and what was expected.
     """
     found = find_networks(folders)
-    semantic_config = _read_json(found["semantic"])
+    semantic_config = read_json(found["semantic"])
     networks = {network: READERS[network](path) for network, path in found.items()}
     weights = {name: state_dict for network in networks.values() for name, state_dict in network.weights.items()}
     settings = {network: read.settings for network, read in networks.items()}
@@ -107,7 +89,7 @@ def find_networks(folders: Sequence[Path]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted({path.resolve() for folder in folders for path in folder.rglob(CONFIG)}):
-        kind = _read_json(path).get("modeltype")
+        kind = read_json(path).get("modeltype")
         network = NETWORK_OF_TYPE.get(str(kind))
         if network is None:
             raise PackError(f"{path} has the modeltype {kind!r}; expected one of {', '.join(NETWORK_OF_TYPE)}")
@@ -155,9 +137,9 @@ def read_semantic(config_path: Path) -> PublishedNetwork:
 
     Raises: PackError naming what is missing or foreign.
     """
-    folder, config = config_path.parent, _read_json(config_path)
-    plans, dataset = _read_json(folder / "plans.json"), _read_json(folder / "dataset.json")
-    _refuse_foreign_names(plans, folder / "plans.json")
+    folder, config = config_path.parent, read_json(config_path)
+    plans, dataset = read_json(folder / "plans.json"), read_json(folder / "dataset.json")
+    refuse_foreign_names(plans, folder / "plans.json")
     paths = [_checkpoint_of_fold(folder, fold) for fold in _folds(config, folder)]
     checkpoints = [read_checkpoint(path) for path in paths]
     first, path = checkpoints[0], paths[0]
@@ -173,8 +155,8 @@ def read_semantic(config_path: Path) -> PublishedNetwork:
         "trainer": attribute(first, "trainer_name", "nnUNetTrainer"),
         "mirror_axes": list(mirror_axes) if config.get("inference_augmentation") and mirror_axes is not None else None,
         "tile_step_size": float(config.get("default_step_size", 0.5)),
-        "labels": _labels(config, config_path),
-        "resolution": _resolution(config, config_path),
+        "labels": labels_of(config, config_path),
+        "resolution": resolution_of(config, config_path),
         "folds": len(paths),
     }
     weights = {
@@ -196,7 +178,7 @@ def read_instance(config_path: Path) -> PublishedNetwork:
 
     Raises: PackError naming what is missing or foreign.
     """
-    folder, config = config_path.parent, _read_json(config_path)
+    folder, config = config_path.parent, read_json(config_path)
     found = sorted(folder.rglob("*weights*.ckpt"))
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
@@ -205,9 +187,9 @@ def read_instance(config_path: Path) -> PublishedNetwork:
     weights = state_dict_of(read_checkpoint(path), "state_dict", path, prefix="network.")
     settings = {
         "kind": "unet3d",
-        **_unet_shape(weights, path),
-        "cutout_size": _numbers(config, "cutout_size", CUTOUT_SIZE, config_path),
-        "resolution": _resolution(config, config_path),
+        **unet_of(weights, path),
+        "cutout_size": numbers_of(config, "cutout_size", CUTOUT_SIZE, config_path),
+        "resolution": resolution_of(config, config_path),
     }
     return PublishedNetwork(settings, {"instance": _checked(weights, lambda: build_instance_network(settings), path)})
 
@@ -217,7 +199,7 @@ def read_labelling(config_path: Path) -> PublishedNetwork:
 
     Raises: PackError naming what is missing or foreign.
     """
-    folder, config = config_path.parent, _read_json(config_path)
+    folder, config = config_path.parent, read_json(config_path)
     found = sorted(folder.rglob("*val_f1=*valf1-weights.ckpt"))
     if not found:
         raise PackError(f"{folder}: no *val_f1=*valf1-weights.ckpt for the labelling network")
@@ -227,26 +209,16 @@ def read_labelling(config_path: Path) -> PublishedNetwork:
     hyper_parameters = checkpoint.get("hyper_parameters")
     options = hyper_parameters.get("opt") if isinstance(hyper_parameters, Mapping) else None
     settings = {
-        **_classifier_shape(weights, path),
+        **classifier_of(weights, path),
         "cutout_size": list(attribute(options, "final_size", LABELLING_SIZE)),
         # Only some trainings saw cutouts turned along the spine; the name of their data set tells which.
         "rotate": "v4corpus" in str(attribute(options, "ds_name", "")),
-        "resolution": _resolution(config, config_path),
+        "resolution": resolution_of(config, config_path),
     }
     return PublishedNetwork(settings, {"labelling": _checked(weights, lambda: build_labelling_network(settings), path)})
 
 
 READERS = MappingProxyType({"semantic": read_semantic, "instance": read_instance, "labelling": read_labelling})
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PackError(f"{path} cannot be read ({error}): unpack the release again") from error
-    if not isinstance(body, dict):
-        raise PackError(f"{path} holds no JSON object: unpack the release again")
-    return body
 
 
 def _folds(config: Mapping[str, Any], folder: Path) -> list[str]:
@@ -267,85 +239,6 @@ def _checkpoint_of_fold(folder: Path, fold: str) -> Path:
         if path.is_file():
             return path
     raise PackError(f"{candidates[0]} is missing, and so is {candidates[1].name}: unpack the release again")
-
-
-def _refuse_foreign_names(plans: Mapping[str, Any], path: Path) -> None:
-    """Hold what nnU-Net would import by name to its own networks and torch's layers."""
-    for name, configuration in plans.get("configurations", {}).items():
-        architecture = configuration.get("architecture", {})
-        arguments = architecture.get("arch_kwargs", {})
-        named = [arguments.get(key) for key in architecture.get("_kw_requires_import", [])]
-        for dotted in [architecture.get("network_class_name"), *named]:
-            if dotted is not None and not str(dotted).startswith(NETWORK_ROOTS):
-                raise PackError(f"{path}: configuration {name} wants {dotted!r}; only nnU-Net's own networks are built")
-
-
-def _labels(config: Mapping[str, Any], path: Path) -> dict[str, int]:
-    """Labels of the network → SPINEPS' labels, which a release gives as numbers or names."""
-    labels = {}
-    for key, value in config.get("labels", {}).items():
-        known = LABEL_OF.get(str(value), value)
-        if not str(known).isdecimal() or not str(key).isdecimal():
-            raise PackError(f"{path}: label {key} is {value!r}; expected a number or one of {', '.join(LABEL_OF)}")
-        labels[str(key)] = int(known)
-    if not labels:
-        raise PackError(f"{path} has no labels")
-    return labels
-
-
-def _resolution(config: Mapping[str, Any], path: Path) -> list[Any]:
-    """(P, I, R) spacing in mm, or the least and the greatest such; only networks that see P-I-R volumes are taken."""
-    orientation = list(config.get("model_expected_orientation", []))
-    if orientation != ["P", "I", "R"]:
-        raise PackError(f"{path} expects volumes oriented {'-'.join(map(str, orientation)) or 'nohow'}; expected P-I-R")
-    resolution = config.get("resolution_range")
-    triples = resolution if isinstance(resolution, list) and len(resolution) == 2 else [resolution]
-    for triple in triples:
-        if not isinstance(triple, list) or len(triple) != 3 or not all(isinstance(mm, int | float) for mm in triple):
-            raise PackError(f"{path}: resolution_range is {resolution!r}; expected three spacings, or two such triples")
-    floats = [[float(mm) for mm in triple] for triple in triples]
-    return floats if len(floats) == 2 else floats[0]
-
-
-def _numbers(config: Mapping[str, Any], key: str, default: tuple[int, ...], path: Path) -> list[int]:
-    value = config.get(key, default)
-    if len(value) != len(default) or not all(isinstance(number, int) and number > 0 for number in value):
-        raise PackError(f"{path}: {key} is {value!r}; expected {len(default)} whole numbers")
-    return list(value)
-
-
-def _unet_shape(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
-    """Tell the instance network's build from its shapes."""
-    try:
-        dim, channels = weights["init_conv.weight"].shape[:2]
-        stages = len({key.split(".")[1] for key in weights if key.startswith("downs.")})
-        widths = [weights[f"downs.{stage}.0.block1.proj.weight"].shape[0] for stage in range(stages)]
-        classes = weights["final_conv.weight"].shape[0]
-    except KeyError as error:
-        raise PackError(f"{path} is no instance network of SPINEPS: {error} is missing") from error
-    return {"dim": dim, "dim_mults": [width // dim for width in widths], "channels": channels, "classes": classes}
-
-
-def _classifier_shape(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
-    """Tell the labelling network's build from its keys and shapes."""
-    third = "net.features.denseblock3.denselayer"
-    layers = len({key.split(".")[3] for key in weights if key.startswith(third)})
-    heads: dict[str, int] = {}
-    for key, value in weights.items():
-        if key.startswith("classification_heads.") and key.endswith(".weight"):
-            heads[key.split(".")[1]] = value.shape[0]  # a head's last layer comes last
-    if layers not in DENSENET_OF_BLOCKS or not heads:
-        raise PackError(
-            f"{path} is no labelling network of SPINEPS: {layers} layers in the third block and {len(heads)} heads; "
-            f"expected {' or '.join(DENSENET_OF_BLOCKS.values())} with its classification_heads"
-        )
-    first = [value for key, value in weights.items() if key.startswith(f"classification_heads.{next(iter(heads))}.")]
-    return {
-        "kind": DENSENET_OF_BLOCKS[layers],
-        "heads": heads,
-        "head_conv": first[0].ndim == 5,
-        "head_hidden": sum(value.ndim == 2 for value in first) == 2,
-    }
 
 
 def _checked(weights: dict[str, Tensor], build: Callable[[], nn.Module], path: Path) -> dict[str, Tensor]:

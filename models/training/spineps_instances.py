@@ -18,8 +18,10 @@ from models.phantom.mr_vertebra import SACRUM
 from models.training.spineps_scenes import MIRRORED, MrSceneStore, MrTrainingScene
 
 BODY = 49
-SPACING_MM = (1.8, 1.8, 3.5)  # (P, I, R): coarse, since the structures' own edges are kept when the two are combined
-CUTOUT = (96, 112, 32)  # voxels: three lumbar vertebrae with their spinous processes, 173 × 202 × 112 mm
+# (P, I, R): coarse, since the structures' own edges are kept when the two are combined; fine enough for a cervical body
+# to outlast being eroded twice.
+SPACING_MM = (1.6, 1.6, 3.0)
+CUTOUT = (88, 96, 24)  # voxels: three lumbar vertebrae with their spinous processes, 141 × 154 × 72 mm
 CLASSES_IN, CLASSES_OUT = 10, 4  # nothing and structures 41–49; nothing, the middle one, the one above, the one below
 WIDTH, STAGES = 8, (1, 2, 4, 8)
 CHAIN = tuple(number for number in LEVEL_NAMES if number != SACRUM)

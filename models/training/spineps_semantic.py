@@ -131,6 +131,10 @@ def draw_examples(store: MrSceneStore, rng: np.random.Generator, count: int) -> 
     # x runs to the left in the phantom, the network's first axis to the right: mirrored people run the other way.
     if not mirrored:
         image, classes = image[::-1], classes[::-1]
+    if rng.random() < 0.2:  # narrow stacks, centred roughly
+        keep = int(rng.integers(4, max(5, image.shape[0])))
+        first = int(np.clip((image.shape[0] - keep) / 2 + rng.normal(0, 1.5), 0, max(0, image.shape[0] - keep)))
+        image, classes = image[first : first + keep], classes[first : first + keep]
     factor = scene.tissues.slice_mm / SPACING_MM[0] * float(np.exp(rng.normal(0, 0.08)))
     examples = []
     for _ in range(count):

@@ -18,7 +18,8 @@ from models.packs import ModelPack, load_pack, read_weights
 from models.spineps.instance_network import build_instance_network
 from models.spineps.labelling_network import build_labelling_network
 from models.spineps.publish import publish
-from models.spineps.published import LABEL_OF, import_published
+from models.spineps.published import import_published
+from models.spineps.release import LABEL_OF
 from models.spineps.semantic import build_semantic_network
 from models.state_dicts import with_aliases
 
