@@ -6,7 +6,6 @@ Source: Simons & Papież, "SpineFM" (2024).
 """
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from models.clock import Clock
 from models.contracts import FoundStructure, RadiographImage, RadiographResult
+from models.device import choose_device
 from models.errors import NoSpineFound
 from models.packs import ModelPack
 from models.spinefm.config import SpineFMConfig, read_config
@@ -79,7 +80,7 @@ class SpineFM:
         Raises: NoSpineFound with the reason when no spine is in view.
         """
         report = progress or (lambda _phase, _done: None)
-        clock = _Clock()
+        clock = Clock()
         report("detect", 0.0)
         detections = tuple(
             d for d in self.networks.detector.detect(image.pixels) if d.score > self.config.walk.detector
@@ -138,7 +139,7 @@ class SpineFM:
         """How many of a start the classifier takes for background."""
         return sum(leading_class(vertebra, self.config.classes) == "background" for vertebra in start)
 
-    def _finish(self, begun: Begun, chain: Chain, clock: "_Clock") -> RadiographResult:
+    def _finish(self, begun: Begun, chain: Chain, clock: Clock) -> RadiographResult:
         settings, size = self.config.walk, begun.eyes.image_size
         whole = finish([v.mask for v in chain.vertebrae], size, threshold=settings.final, smoothing=settings.smoothing)
         vertebrae, finished = _without_empty(chain.vertebrae, whole)
@@ -207,13 +208,6 @@ class SpineFM:
                 numbers, numbered.levels, vertebrae, numbered.members, centres, strict=True
             )
         )
-
-
-def choose_device(device: str) -> torch.device:
-    """Turn `auto` into the GPU where there is one, else the CPU."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
 
 
 def likely_starts(detections: Sequence[Detection], max_turn_degrees: float) -> tuple[Triple, ...]:
@@ -298,15 +292,3 @@ def _doubts(begun: Begun, chain: Chain) -> list[str]:
     if lone:
         doubts.append(f"{lone} structures that the detector took for vertebrae are not part of the chain")
     return doubts
-
-
-class _Clock:
-    """Seconds per phase."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, phase: str) -> None:
-        now = time.monotonic()
-        self.laps[phase], self._last = now - self._last, now

@@ -113,7 +113,7 @@ def describe(
     if foreign or not modalities:
         wanted = ", ".join(foreign) or "nothing"
         raise PackError(f"{path} is made for {wanted}; there is use for {', '.join(CONTRAST_OF)}")
-    acquisition = config.get("acquisition")
+    acquisition = str(config.get("acquisition"))
     if acquisition not in PLANES_OF:
         raise PackError(f"{path} has the acquisition {acquisition!r}; expected one of {', '.join(PLANES_OF)}")
     return {

@@ -84,7 +84,7 @@ def resolution_of(config: Mapping[str, Any], path: Path) -> list[Any]:
     if orientation != ["P", "I", "R"]:
         raise PackError(f"{path} expects volumes oriented {'-'.join(map(str, orientation)) or 'nohow'}; expected P-I-R")
     resolution = config.get("resolution_range")
-    triples = resolution if isinstance(resolution, list) and len(resolution) == 2 else [resolution]
+    triples: list[Any] = resolution if isinstance(resolution, list) and len(resolution) == 2 else [resolution]
     for triple in triples:
         if not isinstance(triple, list) or len(triple) != 3 or not all(isinstance(mm, int | float) for mm in triple):
             raise PackError(f"{path}: resolution_range is {resolution!r}; expected three spacings, or two such triples")
@@ -95,7 +95,11 @@ def resolution_of(config: Mapping[str, Any], path: Path) -> list[Any]:
 def numbers_of(config: Mapping[str, Any], key: str, default: tuple[int, ...], path: Path) -> list[int]:
     """As many positive whole numbers as the default has."""
     value = config.get(key, default)
-    if len(value) != len(default) or not all(isinstance(number, int) and number > 0 for number in value):
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) != len(default)
+        or not all(isinstance(number, int) and number > 0 for number in value)
+    ):
         raise PackError(f"{path}: {key} is {value!r}; expected {len(default)} whole numbers")
     return list(value)
 

@@ -1,0 +1,95 @@
+"""The frame that SPINEPS works in: P-I-R, axes towards the back, the feet and the right, at the network's spacing.
+
+Grids are only permuted, flipped and stretched, never turned: an oblique stack stays oblique. A stretched grid shares
+the centre of its first voxel with the grid it comes from, as the published resampling does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Spacing = tuple[float, float, float]
+T = TypeVar("T", bound=np.generic)
+P_I_R_IN_LPS = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])
+SAME_MM = 1e-3  # spacings closer than this are the same
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Which source axis runs along P, I and R, and which of them run the other way.
+
+    >>> affine = np.diag([-4.0, 1.0, 1.0, 1.0])[[0, 2, 1, 3]]  # slices to the right, rows upwards, columns backwards
+    >>> Orientation.of(affine)
+    Orientation(order=(2, 1, 0), flipped=(False, True, False))
+    """
+
+    order: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+
+    @staticmethod
+    def of(affine: NDArray[np.float64]) -> "Orientation":
+        """Match the axes of an affine (voxel index → LPS mm) to P, I and R, each to the nearest."""
+        axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+        along = P_I_R_IN_LPS @ axes
+        order = max(permutations(range(3)), key=lambda choice: sum(abs(along[i, j]) for i, j in enumerate(choice)))
+        signs = [bool(along[i, j] < 0) for i, j in enumerate(order)]
+        return Orientation((order[0], order[1], order[2]), (signs[0], signs[1], signs[2]))
+
+    def apply(self, source: NDArray[T]) -> NDArray[T]:
+        """(slices, rows, columns) → a view as (P, I, R)."""
+        turned = source.transpose(self.order)
+        return turned[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
+
+    def undo(self, turned: NDArray[T]) -> NDArray[T]:
+        """(P, I, R) → (slices, rows, columns)."""
+        back = turned[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
+        return back.transpose(tuple(int(axis) for axis in np.argsort(self.order)))
+
+    def spacing(self, source: Spacing) -> Spacing:
+        """Spacing along P, I and R."""
+        return source[self.order[0]], source[self.order[1]], source[self.order[2]]
+
+
+def target_spacing(source: Spacing, resolution: Sequence[float] | Sequence[Sequence[float]]) -> Spacing:
+    """The spacing to work at: the pack's own, or the source's within the pack's least and greatest.
+
+    >>> target_spacing((0.5, 1.0, 4.0), [[0.75, 0.75, 1.65], [0.86, 1.2, 3.3]])
+    (0.75, 1.0, 3.3)
+    """
+    if isinstance(resolution[0], Sequence):
+        least, greatest = np.array(resolution, float)
+        p, i, r = np.clip(source, least, greatest)
+    else:
+        p, i, r = np.array(resolution, float)
+    return float(p), float(i), float(r)
+
+
+def stretched_shape(shape: tuple[int, ...], source: Spacing, target: Spacing) -> tuple[int, int, int]:
+    """Voxels along P, I and R after a change of spacing."""
+    p, i, r = (max(1, round(n * s / t)) for n, s, t in zip(shape, source, target, strict=True))
+    return p, i, r
+
+
+def resample_image(image: NDArray[np.float32], source: Spacing, target: Spacing) -> NDArray[np.float32]:
+    """Cubic splines, the border continued."""
+    if np.allclose(source, target, atol=SAME_MM):
+        return image
+    steps = np.array(target) / np.array(source)
+    shape = stretched_shape(image.shape, source, target)
+    return np.asarray(
+        ndimage.affine_transform(image, steps, output_shape=shape, order=3, mode="nearest", output=np.float32)
+    )
+
+
+def resample_labels(labels: NDArray[T], source: Spacing, target: Spacing, shape: tuple[int, int, int]) -> NDArray[T]:
+    """The nearest voxel for each voxel of a grid of `shape`."""
+    picks = [
+        np.clip(np.rint(np.arange(n) * t / s).astype(np.intp), 0, have - 1)
+        for n, have, s, t in zip(shape, labels.shape, source, target, strict=True)
+    ]
+    return labels[np.ix_(*picks)]

@@ -1,0 +1,135 @@
+"""Names for the vertebrae: from the sacrum upwards, from the axis downwards, else assumed or left open.
+
+The axis is known by its dens: taller than the next body by half, and narrow on top. A step between neighbours that is
+far longer than those beside it hides a vertebra that was not found; it is counted all the same.
+Label numbers are those of SPINEPS: 1–7 C1–C7, 8–19 T1–T12, 28 T13, 20–25 L1–L6, 26 the sacrum.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from models.contracts import BodyRegion, Numbering
+from models.spineps.frame import Spacing
+
+BODY, SACRUM = 49, 26
+CHAIN = (*(f"C{n}" for n in range(1, 8)), *(f"T{n}" for n in range(1, 13)), *(f"L{n}" for n in range(1, 6)))
+LABEL_OF = {**{level: number for number, level in enumerate(CHAIN, start=1)}, "L6": 25, "T13": 28}
+AXIS, LAST = CHAIN.index("C2"), CHAIN.index("L5")
+DENS_TALL, DENS_NARROW = 1.45, 0.8
+SACRUM_MM3 = 1500.0
+HIDDEN_STEP = 1.6  # of the steps beside it: a step this long has a vertebra in it that was not found
+ASSUMED, DOUBTED = 0.7, 0.8  # what is left of a confidence
+
+
+@dataclass(frozen=True)
+class BodyShape:
+    """Of a vertebral body: centre (P, I, R) in mm, height along I in mm, depth on top as a share of that below."""
+
+    centre: tuple[float, float, float]
+    height: float
+    narrowing: float
+
+
+@dataclass(frozen=True)
+class Levels:
+    """names: from the head down, None where unknown; factor: of each confidence; warnings: a sentence each."""
+
+    names: tuple[str | None, ...]
+    numbering: Numbering
+    factor: float
+    warnings: tuple[str, ...] = ()
+
+
+def shapes_of(vertebrae: NDArray[np.uint16], subregions: NDArray[np.uint8], spacing: Spacing) -> tuple[BodyShape, ...]:
+    """Measure the bodies of vertebrae 1…n, (P, I, R); one without a body counts with all it has."""
+    shapes = []
+    for number, box in enumerate(ndimage.find_objects(vertebrae), start=1):
+        if box is None:
+            continue
+        whole = vertebrae[box] == number
+        body = whole & (subregions[box] == BODY)
+        mask = body if body.any() else whole
+        rows = np.flatnonzero(mask.any((0, 2)))
+        thirds = np.array_split(rows, 3)
+        depths = [
+            float(mask[:, third].any(2).sum(0).mean()) if len(third) else 1.0 for third in (thirds[0], thirds[-1])
+        ]
+        centre = [(c + s.start) * mm for c, s, mm in zip(ndimage.center_of_mass(mask), box, spacing, strict=True)]
+        shapes.append(
+            BodyShape((centre[0], centre[1], centre[2]), len(rows) * spacing[1], depths[0] / max(depths[1], 1e-6))
+        )
+    return tuple(shapes)
+
+
+def sees_sacrum(subregions: NDArray[np.uint8], shapes: Sequence[BodyShape], spacing: Spacing) -> bool:
+    """Whether there is a sacrum, below the last vertebra."""
+    sacrum = subregions == SACRUM
+    if np.count_nonzero(sacrum) * float(np.prod(spacing)) < SACRUM_MM3 or not shapes:
+        return False
+    return float(np.flatnonzero(sacrum.any((0, 2))).mean()) * spacing[1] > shapes[-1].centre[1]
+
+
+def find_axis(shapes: Sequence[BodyShape]) -> int | None:
+    """Which vertebra is C2: the first, or the second where an atlas lies on it; None where no dens is seen.
+
+    >>> c3, c2 = BodyShape((0, 60, 0), 12, 1.0), BodyShape((0, 35, 0), 32, 0.6)
+    >>> find_axis([c2, c3]), find_axis([c3, c3])
+    (0, None)
+    """
+    for index in range(min(2, len(shapes) - 1)):
+        shape, below = shapes[index], shapes[index + 1]
+        if shape.height > DENS_TALL * below.height and shape.narrowing < DENS_NARROW:
+            return index
+    return None
+
+
+def name_levels(shapes: Sequence[BodyShape], *, sacrum: bool, body_region: BodyRegion | None) -> Levels:
+    """Name vertebrae that stand in order from the head down.
+
+    sacrum: whether one is seen below the last. body_region: what the header says, for want of a landmark.
+    """
+    places, warnings = _places(shapes)
+    axis = find_axis(shapes)
+    if axis is not None:
+        return _from_axis(places, axis, sacrum=sacrum, warnings=warnings)
+    if sacrum:
+        names = tuple(CHAIN[i] if i >= 0 else None for i in (LAST - (places[-1] - place) for place in places))
+        return Levels(names, "landmark", DOUBTED if warnings else 1.0, warnings)
+    if body_region == "lumbar" and places:
+        names = tuple(CHAIN[i] if i >= 0 else None for i in (LAST - (places[-1] - place) for place in places))
+        sentence = "numbering assumed: no landmark (dens, sacrum) in view, the lowest vertebra is taken for L5"
+        return Levels(names, "assumed", ASSUMED, (*warnings, sentence))
+    sentence = "numbering unknown: no landmark (dens, sacrum) in view"
+    return Levels((None,) * len(places), "unknown", ASSUMED, (*warnings, sentence))
+
+
+def _from_axis(places: Sequence[int], axis: int, *, sacrum: bool, warnings: tuple[str, ...]) -> Levels:
+    """Count from C2 downwards, and against the sacrum where both are in view."""
+    indices = [AXIS + place - places[axis] for place in places]
+    names = [CHAIN[i] if 0 <= i <= LAST else "L6" if i == LAST + 1 else None for i in indices]
+    if sacrum and indices[-1] != LAST:
+        found = indices[-1] - AXIS + 1
+        expected = LAST - AXIS + 1
+        warnings = (*warnings, f"numbering doubtful: {found} vertebrae from C2 to the sacrum, {expected} expected")
+    return Levels(tuple(names), "landmark", DOUBTED if warnings else 1.0, warnings)
+
+
+def _places(shapes: Sequence[BodyShape]) -> tuple[list[int], tuple[str, ...]]:
+    """Place of each vertebra in the column, counting those that were missed between two."""
+    centres = np.array([shape.centre for shape in shapes]).reshape(-1, 3)
+    steps = np.linalg.norm(np.diff(centres, axis=0), axis=1)
+    places, warnings = [0] if len(shapes) else [], []
+    for index, step in enumerate(steps):
+        beside = [steps[i] for i in (index - 1, index + 1) if 0 <= i < len(steps)]
+        usual = float(np.mean(beside)) if beside else float(step)
+        missed = max(0, round(step / usual) - 1) if step > HIDDEN_STEP * usual and index > 0 else 0
+        if missed:
+            warnings.append(
+                f"{missed} vertebra(e) between the {index + 1}. and the {index + 2}. from the top not found"
+            )
+        places.append(places[-1] + 1 + missed)
+    return places, tuple(warnings)
