@@ -4,6 +4,7 @@ MONAI Deploy's Application and Operator are Holoscan's own classes under another
 would load torch and all of MONAI before the first Series is looked at.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holoscan.conditions import CountCondition
@@ -18,15 +19,25 @@ from operators.picture_writer_operator import PictureWriterOperator
 from operators.report_writer_operator import ReportWriterOperator
 from operators.seg_writer_operator import SegWriterOperator
 from operators.spinefm_operator import SpineFMOperator
+from operators.spineps_operator import SPINEPSOperator
+from operators.step_operator import DONE, RECEIVED, StepOperator
 from operators.steps import RunPlan
+
+# Port of the router → the operator that asks the engine of that name.
+ENGINE_OPERATORS: Mapping[str, type[StepOperator]] = {"spinefm": SpineFMOperator, "spineps": SPINEPSOperator}
+WRITERS: Sequence[tuple[str, type[StepOperator]]] = (
+    ("seg_writer", SegWriterOperator),
+    ("report_writer", ReportWriterOperator),
+    ("picture_writer", PictureWriterOperator),
+)
 
 
 class SpineApplication(Application):  # type: ignore[misc]  # Holoscan ships no types
-    """loader → router → SpineFM → SEG writer → report writer → picture writer → store.
+    """loader → router → SpineFM or SPINEPS → SEG writer → report writer → picture writer → store.
 
     One run takes one Series (a radiograph: one instance of it), so that memory stays flat whatever the folder holds.
-    The report refers to the Segmentation and the picture to neither, so the writers stand in a row: what one cannot
-    write, the next need not try.
+    Each engine has a row of writers of its own. They stand in a row because the report refers to the Segmentation: what
+    one cannot write, the next need not try.
 
     outcomes: what became of the Series, once `run` has returned.
     """
@@ -44,17 +55,16 @@ class SpineApplication(Application):  # type: ignore[misc]  # Holoscan ships no 
         router = ModalityRouterOperator(
             self, plan=self._plan, view_number=self._files.view_number, name="modality_router"
         )
-        spinefm = SpineFMOperator(self, plan=self._plan, name="spinefm")
-        seg_writer = SegWriterOperator(self, plan=self._plan, name="seg_writer")
-        report_writer = ReportWriterOperator(self, plan=self._plan, name="report_writer")
-        picture_writer = PictureWriterOperator(self, plan=self._plan, name="picture_writer")
-        segmented = OutcomeOperator(self, plan=self._plan, collect=self.outcomes.append, name="segmented")
-        skipped = OutcomeOperator(self, plan=self._plan, collect=self.outcomes.append, name="skipped")
-
         self.add_flow(loader, router, {("series", "series")})
-        self.add_flow(router, skipped, {(SKIPPED, "outcome")})
-        self.add_flow(router, spinefm, {("spinefm", "routed")})
-        self.add_flow(spinefm, seg_writer, {("segmented", "segmented")})
-        self.add_flow(seg_writer, report_writer, {("written", "segmented")})
-        self.add_flow(report_writer, picture_writer, {("written", "segmented")})
-        self.add_flow(picture_writer, segmented, {("written", "outcome")})
+        self.add_flow(router, self._end("skipped"), {(SKIPPED, "outcome")})
+        for port, engine in ENGINE_OPERATORS.items():
+            last, last_port = router, port
+            for name, operator in ((port, engine), *((f"{port}_{name}", writer) for name, writer in WRITERS)):
+                step = operator(self, plan=self._plan, name=name)
+                self.add_flow(last, step, {(last_port, RECEIVED)})
+                last, last_port = step, DONE
+            self.add_flow(last, self._end(f"{port}_stored"), {(last_port, "outcome")})
+
+    def _end(self, name: str) -> OutcomeOperator:
+        """One per branch: a port that several branches feed would never fire."""
+        return OutcomeOperator(self, plan=self._plan, collect=self.outcomes.append, name=name)

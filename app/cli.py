@@ -46,6 +46,24 @@ class Region(StrEnum):
     LUMBAR = "lumbar"
 
 
+class MrField(StrEnum):
+    """Fields of view that an MR phantom can have."""
+
+    CERVICAL = "cervical"
+    THORACIC = "thoracic"
+    LUMBAR = "lumbar"
+    WHOLE = "whole"
+
+
+class Contrast(StrEnum):
+    """Contrasts that an MR phantom can have."""
+
+    T2W = "T2w"
+    T1W = "T1w"
+    STIR = "STIR"
+    OTHER = "other"
+
+
 class Profile(StrEnum):
     """How results are encoded."""
 
@@ -146,21 +164,29 @@ def evaluate(
 
 @app.command()
 def train(
-    engine: Annotated[str, typer.Argument(help="spinefm", show_default=False)],
+    engine: Annotated[str, typer.Argument(help="spinefm or spineps", show_default=False)],
     *,
     out: Annotated[Path, typer.Option(help="Folder of the new pack.")],
     work: Annotated[Path, typer.Option(help="Scenes, checkpoints and logs; give it again to go on.")],
     seed: Annotated[int, typer.Option()] = 1,
-    minutes: Annotated[float | None, typer.Option(help="Limit for each network.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Limit: for each network of spinefm, for all of spineps.")
+    ] = None,
     device: Annotated[str, typer.Option()] = "cpu",
     version: Annotated[str, typer.Option(help="Version of the pack.")] = "1",
 ) -> None:
     """Train the networks of an engine on phantoms alone and write a pack."""
-    if engine != "spinefm":
-        raise SpondylError(f"there is no training for {engine!r}; there is for spinefm")
-    from models.training.spinefm import Recipe, train_spinefm
+    if engine == "spinefm":
+        from models.training.spinefm import Recipe, train_spinefm
 
-    train_spinefm(out, work=work, recipe=Recipe(seed=seed, minutes=minutes, device=device), version=version)
+        train_spinefm(out, work=work, recipe=Recipe(seed=seed, minutes=minutes, device=device), version=version)
+    elif engine == "spineps":
+        from models.training.spineps import SpinepsRecipe, train_spineps
+
+        recipe = SpinepsRecipe(seed=seed, minutes=minutes, device=device)
+        train_spineps(out, work=work, recipe=recipe, version=version)
+    else:
+        raise SpondylError(f"there is no training for {engine!r}; there is for spinefm and spineps")
 
 
 @jobs.command("list")
@@ -275,6 +301,27 @@ def export_pack(
         raise SpondylError(f"there is no pack {name!r} installed; there are {', '.join(installed) or 'none'}")
     for network, folder in publish(installed[name], out).items():
         print(f"{network}: {folder}")
+
+
+@phantoms.command("mr")
+def phantom_mr(
+    out: NewFolder,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    region: Annotated[MrField | None, typer.Option(help="Chosen by the seed unless given.")] = None,
+    contrast: Annotated[Contrast | None, typer.Option(help="Chosen by the seed unless given.")] = None,
+    isotropic: Annotated[bool, typer.Option(help="Voxels of one size instead of thick slices.")] = False,
+) -> None:
+    """Write a synthetic sagittal MR study and its truth to OUT."""
+    from app.phantom_mr import write_mr_study
+
+    files = write_mr_study(
+        out,
+        seed,
+        region=region.value if region else None,
+        contrast=contrast.value if contrast else None,
+        isotropic=isotropic,
+    )
+    print("\n".join(str(file) for file in files))
 
 
 @phantoms.command("xray")

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from models.contracts import FoundStructure
-from models.spinefm.morphometry import Quantity, SpineMorphometry, VertebraMorphometry
+from models.quantity import Quantity
+from models.spineps.morphometry import DiscMeasures, VertebraMeasures
+from operators.answers import Answer, RadiographAnswer, VolumeAnswer
 from operators.dicom.identity import Profile
 from operators.files import write_whole
 from operators.outcome import SeriesOutcome, Status, WrittenOutput
@@ -16,7 +17,6 @@ EXIT_SUCCEEDED = 0
 EXIT_NOTHING_ROUTED = 3
 EXIT_FAILED = 4
 REPORT_NAME = "report.json"
-QUANTITIES = ("area", "anterior_height", "middle_height", "posterior_height", "wedge_angle")
 
 Json = Mapping[str, Any]
 
@@ -38,6 +38,7 @@ class SeriesReport:
     reason: str
     pack: str | None = None
     body_region: str | None = None
+    contrast: str | None = None
     numbering: str | None = None
     scale: str | None = None
     spacing: str | None = None
@@ -106,7 +107,8 @@ class RunReport:
 def series_report(outcome: SeriesOutcome) -> SeriesReport:
     """Return what report.json says of an outcome; keeps no arrays."""
     succeeded = outcome.status == "succeeded"
-    result, morphometry = outcome.result, outcome.morphometry
+    answer = outcome.answer
+    radiograph = answer if isinstance(answer, RadiographAnswer) else None
     return SeriesReport(
         study_instance_uid=outcome.series.study_instance_uid,
         series_instance_uid=outcome.series.series_instance_uid,
@@ -116,41 +118,70 @@ def series_report(outcome: SeriesOutcome) -> SeriesReport:
         reason=outcome.reason,
         pack=outcome.decision.pack,
         body_region=outcome.decision.body_region,
-        numbering=result.numbering if result else None,
-        scale=result.scale if result else None,
-        spacing=outcome.spacing_source or None,
-        measurements=_of_image(morphometry) if morphometry and succeeded else {},
-        structures=tuple(_structures(result.structures, morphometry)) if result and succeeded else (),
+        contrast=outcome.decision.contrast,
+        numbering=answer.result.numbering if answer else None,
+        scale=radiograph.result.scale if radiograph else None,
+        spacing=radiograph.spacing_source if radiograph else None,
+        measurements=_of_series(answer) if answer and succeeded else {},
+        structures=tuple(_structures(answer)) if answer and succeeded else (),
         outputs=outcome.outputs if succeeded else (),
         timings_s=dict(outcome.timings_s),
         warnings=outcome.warnings,
     )
 
 
-def _structures(structures: Iterable[FoundStructure], morphometry: SpineMorphometry | None) -> Iterable[Json]:
-    measured = {vertebra.segment_number: vertebra for vertebra in morphometry.vertebrae} if morphometry else {}
-    for structure in structures:
+def _structures(answer: Answer) -> Iterable[Json]:
+    if isinstance(answer, VolumeAnswer):
+        yield from _volume_structures(answer)
+        return
+    measured = {vertebra.segment_number: vertebra for vertebra in answer.morphometry.vertebrae}
+    for structure in answer.result.structures:
         yield {
             "label": structure.label,
             "segment_number": structure.segment_number,
             "level": structure.level,
             "centroid_px": [round(value, 3) for value in structure.centroid_px],
             "confidence": round(structure.confidence, 4),
-            "measurements": _of_vertebra(measured.get(structure.segment_number)),
+            "measurements": _quantities(measured.get(structure.segment_number)),
         }
 
 
-def _of_vertebra(vertebra: VertebraMorphometry | None) -> Json:
-    values = {name: getattr(vertebra, name, None) for name in QUANTITIES}
-    return {name: _quantity(value) for name, value in values.items() if value is not None}
+def _volume_structures(answer: VolumeAnswer) -> Iterable[Json]:
+    """Those of both Segmentations: `segmentation` tells in which a Segment Number counts."""
+    morphometry = answer.morphometry
+    both: list[VertebraMeasures | DiscMeasures] = [*morphometry.vertebrae, *morphometry.discs]
+    measured = {one.segment_number: one for one in both}
+    for name, structures in (("vertebrae", answer.result.vertebrae), ("substructures", answer.result.substructures)):
+        for structure in structures:
+            own = measured.get(structure.segment_number) if name == "vertebrae" else None
+            volume = {"volume": {"value": round(structure.volume_mm3, 3), "unit": "mm3"}}
+            yield {
+                "label": structure.label,
+                "segmentation": name,
+                "segment_number": structure.segment_number,
+                "level": structure.level,
+                "spineps_label": structure.spineps_label,
+                "centroid_lps_mm": [round(value, 3) for value in structure.centroid_lps_mm],
+                "confidence": structure.confidence,
+                "measurements": {**volume, **_quantities(own)},
+            }
 
 
-def _of_image(morphometry: SpineMorphometry) -> Json:
+def _quantities(measures: object) -> Json:
+    """Every quantity that a record of measurements holds."""
+    fields = vars(measures) if measures is not None else {}
+    return {name: _quantity(value) for name, value in fields.items() if isinstance(value, Quantity)}
+
+
+def _of_series(answer: Answer) -> Json:
     angles = {
         f"lordosis_{lordosis.upper_level}_{lordosis.lower_level}": _quantity(lordosis.angle)
-        for lordosis in morphometry.lordoses
+        for lordosis in answer.morphometry.lordoses
     }
-    return {"facing": morphometry.facing, **angles}
+    if isinstance(answer, VolumeAnswer):
+        canal = {canal.label: _quantities(canal) for canal in answer.morphometry.canal}
+        return {**angles, "canal": canal}
+    return {"facing": answer.morphometry.facing, **angles}
 
 
 def _quantity(quantity: Quantity) -> Json:

@@ -7,17 +7,16 @@ weights: another pack under the same name is another engine.
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
-from models.contracts import RadiographImage, RadiographResult
 from models.errors import PackError
 
 
-class RadiographEngine(Protocol):
-    """Segments one radiograph."""
+class Engine(Protocol):
+    """Segments one radiograph or volume."""
 
-    def segment(self, image: RadiographImage) -> RadiographResult:
-        """Return the vertebrae, or raise EngineRefusal."""
+    def segment(self, image: Any, /) -> Any:
+        """Return what was found, or raise EngineRefusal."""
 
 
 class EnginePack(Protocol):
@@ -37,17 +36,17 @@ class EnginePack(Protocol):
 
 
 # Engine → (module, class). Imported at first need: the networks take seconds to import.
-ENGINE_CLASSES = {"spinefm": ("models.spinefm.engine", "SpineFM")}
+ENGINE_CLASSES = {"spinefm": ("models.spinefm.engine", "SpineFM"), "spineps": ("models.spineps.engine", "SPINEPS")}
 
 
 class EngineCache:
     """Engines of this process by engine, pack digest and device."""
 
     def __init__(self) -> None:
-        self._engines: dict[tuple[str, str, str], RadiographEngine] = {}
+        self._engines: dict[tuple[str, str, str], Engine] = {}
         self._lock = threading.Lock()
 
-    def engine_for(self, pack: EnginePack, device: str) -> RadiographEngine:
+    def engine_for(self, pack: EnginePack, device: str) -> Engine:
         """Return the engine that runs a pack, loading it if need be.
 
         Raises:
@@ -59,7 +58,7 @@ class EngineCache:
                 self._engines[key] = _load(pack, device)
             return self._engines[key]
 
-    def keep(self, pack: EnginePack, device: str, engine: RadiographEngine) -> None:
+    def keep(self, pack: EnginePack, device: str, engine: Engine) -> None:
         """Put an engine that was made elsewhere into the cache."""
         with self._lock:
             self._engines[pack.engine, pack.digest, device] = engine
@@ -73,9 +72,9 @@ class EngineCache:
 ENGINES = EngineCache()
 
 
-def _load(pack: EnginePack, device: str) -> RadiographEngine:
+def _load(pack: EnginePack, device: str) -> Engine:
     if pack.engine not in ENGINE_CLASSES:
         raise PackError(f"pack {pack.name} wants the engine {pack.engine!r}; there are {', '.join(ENGINE_CLASSES)}")
     module, name = ENGINE_CLASSES[pack.engine]
-    build: Callable[..., RadiographEngine] = getattr(import_module(module), name)
+    build: Callable[..., Engine] = getattr(import_module(module), name)
     return build(pack, device=device)

@@ -16,7 +16,8 @@ class ModalityRouterOperator(Operator):  # type: ignore[misc]  # Holoscan ships 
         series: SourceSeries.
 
     Outputs:
-        spinefm: SeriesOutcome of a Series for SpineFM.
+        spinefm: SeriesOutcome of a radiograph for SpineFM.
+        spineps: SeriesOutcome of an MR Series for SPINEPS.
         skipped: SeriesOutcome of a Series that no engine takes.
     """
 
@@ -29,6 +30,7 @@ class ModalityRouterOperator(Operator):  # type: ignore[misc]  # Holoscan ships 
         """Declare the ports."""
         spec.input("series")
         spec.output("spinefm")
+        spec.output("spineps")
         spec.output(SKIPPED)
 
     def compute(self, op_input: Any, op_output: Any, _context: Any) -> None:

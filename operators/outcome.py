@@ -1,4 +1,4 @@
-"""What travels along the DAG: one radiograph, what has become of it so far, and why.
+"""What travels along the DAG: one Series, what has become of it so far, and why.
 
 A fault in one Series must not stop the others, so it travels as a value: each step takes a SeriesOutcome and returns
 one, and steps after a fault pass it on untouched.
@@ -14,10 +14,9 @@ from typing import Literal
 import structlog
 from pydicom.dataset import Dataset
 
-from models.contracts import RadiographImage, RadiographResult
 from models.errors import EngineRefusal, SpondylError
-from models.spinefm.morphometry import SpineMorphometry
-from operators.dicom.identity import AlgorithmIdentity, Profile
+from operators.answers import Answer
+from operators.dicom.identity import Profile
 from operators.dicom.routing import RoutingDecision
 from operators.dicom.series import SourceSeries
 
@@ -62,11 +61,8 @@ class SeriesOutcome:
     view_number: 1-based, counts the radiographs of one Series.
     status: `succeeded` as long as nothing went wrong; `refused` when the engine declined to answer.
     reason: why it was routed or skipped, or what went wrong.
-    algorithm: what made the result.
-    image: what the engine looked at; result: what it answered. Both None where it was not asked.
-    spacing_source: a sentence on where millimetres come from.
-    morphometry: what was measured on the result.
-    segmentations: profile → Segmentation, for the report that points at it.
+    answer: what the engine answered, None where it was not asked.
+    segmentations: profile → Segmentation of the vertebrae, for the report that points at it.
     encoded: what is to be written; outputs: what has been written.
     """
 
@@ -75,11 +71,7 @@ class SeriesOutcome:
     status: Status
     reason: str
     view_number: int = 1
-    algorithm: AlgorithmIdentity | None = None
-    image: RadiographImage | None = None
-    result: RadiographResult | None = None
-    spacing_source: str = ""
-    morphometry: SpineMorphometry | None = None
+    answer: Answer | None = None
     segmentations: Mapping[Profile, Dataset] = field(default_factory=dict)
     encoded: tuple[EncodedOutput, ...] = ()
     outputs: tuple[WrittenOutput, ...] = ()

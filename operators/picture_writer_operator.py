@@ -1,35 +1,16 @@
 """Operator of the DAG that draws the overlay."""
 
-from typing import Any
-
-from holoscan.core import Fragment, Operator, OperatorSpec
-
-from operators.outcome import carry
+from operators.outcome import SeriesOutcome
+from operators.step_operator import StepOperator
 from operators.steps import RunPlan
 from operators.writers import write_pictures
 
 
-class PictureWriterOperator(Operator):  # type: ignore[misc]  # Holoscan ships no types
-    """Writes the overlay as a Secondary Capture and as PNG.
+class PictureWriterOperator(StepOperator):
+    """Writes the overlay as a Secondary Capture and as PNG."""
 
-    Input:
-        segmented: SeriesOutcome.
+    doing = "drawing the overlay"
 
-    Output:
-        written: SeriesOutcome.
-    """
-
-    def __init__(self, fragment: Fragment, *args: Any, plan: RunPlan, **kwargs: Any) -> None:
-        self._plan = plan
-        super().__init__(fragment, *args, **kwargs)
-
-    def setup(self, spec: OperatorSpec) -> None:
-        """Declare the ports."""
-        spec.input("segmented")
-        spec.output("written")
-
-    def compute(self, op_input: Any, op_output: Any, _context: Any) -> None:
-        """Drawing the overlay; a fault travels on as the outcome."""
-        received = op_input.receive("segmented")
-        outcome = carry("drawing the overlay", lambda outcome: write_pictures(outcome, self._plan), received)
-        op_output.emit(outcome, "written")
+    def step(self, outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
+        """See `writers.write_pictures`."""
+        return write_pictures(outcome, plan)

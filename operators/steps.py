@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from models.contracts import RadiographResult, VolumeResult
 from models.spinefm.morphometry import measure_spine
+from models.spineps.morphometry import measure_volume
+from operators.answers import Answer, RadiographAnswer, VolumeAnswer
 from operators.dicom.identity import AlgorithmIdentity
 from operators.dicom.pixels import facing, radiograph_image, spacing_source
 from operators.dicom.routing import Rule, route
 from operators.dicom.series import SourceSeries
+from operators.dicom.volume import VolumeError, plan_volumes, read_volume
 from operators.engines import EngineCache
 from operators.outcome import SeriesOutcome, Target
 
@@ -58,8 +62,16 @@ class RunPlan:
 
 
 def decide(series: SourceSeries, plan: RunPlan, *, view_number: int = 1) -> SeriesOutcome:
-    """Route a Series; the outcome is `skipped`, or `succeeded` so far."""
+    """Route a Series; the outcome is `skipped`, or `succeeded` so far.
+
+    An MR Series of which no volume can be made is skipped: that is known before anything is decoded.
+    """
     decision = route(series, plan.rules, plan.packs, default_pack=plan.default_pack)
+    if decision.engine == "spineps":
+        try:
+            plan_volumes(series)
+        except VolumeError as error:
+            decision = replace(decision, engine=None, pack=None, reason=f"skipped: {decision.reason}; {error}")
     status = "skipped" if decision.engine is None else "succeeded"
     return SeriesOutcome(series, decision, status, decision.reason, view_number)  # type: ignore[arg-type]
 
@@ -74,7 +86,7 @@ def segment_radiograph(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
     dataset = outcome.series.instances[0].with_pixels()
     image = radiograph_image(dataset)
     pack = plan.pack(outcome.decision.pack or "")
-    result = plan.engines.engine_for(pack, plan.device).segment(image)
+    result: RadiographResult = plan.engines.engine_for(pack, plan.device).segment(image)
     measured = measure_spine(
         result.labelmap,
         result.structures,
@@ -82,13 +94,37 @@ def segment_radiograph(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
         facing=facing(dataset),
         pixels=image.pixels,
     )
+    source = tuple(outcome.series.datasets)
+    answer = RadiographAnswer(source, image, result, measured, _algorithm(pack, plan), spacing_source(dataset))
+    return _answered(outcome, answer, (*result.warnings, *measured.warnings))
+
+
+def segment_volume(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
+    """Read the stack of an MR Series, ask the engine, measure what it found.
+
+    Raises:
+        VolumeError: the Series makes no volume, or a frame cannot be decoded.
+        EngineRefusal: the engine declines to answer.
+    """
+    planned = plan_volumes(outcome.series)
+    decision = outcome.decision
+    volume = read_volume(planned.chosen, contrast=decision.contrast or "other", body_region=decision.body_region)
+    pack = plan.pack(decision.pack or "")
+    result: VolumeResult = plan.engines.engine_for(pack, plan.device).segment(volume)
+    measured = measure_volume(result, volume.affine)
+    answer = VolumeAnswer(planned.chosen, volume, result, measured, _algorithm(pack, plan), planned.notes)
+    return _answered(outcome, answer, (*planned.notes, *result.warnings, *measured.warnings))
+
+
+def _algorithm(pack: Pack, plan: RunPlan) -> AlgorithmIdentity:
+    return AlgorithmIdentity(pack.name, pack.version, pack.digest, plan.software_version)
+
+
+def _answered(outcome: SeriesOutcome, answer: Answer, warnings: tuple[str, ...]) -> SeriesOutcome:
+    timings = {f"engine: {phase}": seconds for phase, seconds in answer.result.timings_s.items()}
     return replace(
         outcome,
-        algorithm=AlgorithmIdentity(pack.name, pack.version, pack.digest, plan.software_version),
-        image=image,
-        result=result,
-        morphometry=measured,
-        spacing_source=spacing_source(dataset),
-        warnings=(*outcome.warnings, *result.warnings, *measured.warnings),
-        timings_s={**outcome.timings_s, **{f"engine: {key}": value for key, value in result.timings_s.items()}},
+        answer=answer,
+        warnings=(*outcome.warnings, *warnings),
+        timings_s={**outcome.timings_s, **timings},
     )

@@ -5,22 +5,26 @@ a result is whole or not there.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from models.contracts import Numbering, RadiographImage, RadiographResult
+from models.contracts import Numbering
 from models.errors import SpondylError
-from models.spinefm.morphometry import SpineMorphometry
-from operators.dicom.identity import AlgorithmIdentity, Profile
-from operators.dicom.picture import Caption, render_overlay
+from operators.answers import Answer, RadiographAnswer, VolumeAnswer
+from operators.dicom.identity import Profile
+from operators.dicom.picture import RGB, render_overlay
 from operators.dicom.secondary_capture import default_caption, picture_as_secondary_capture
 from operators.dicom.segmentation import build_segmentation
 from operators.dicom.structured_report import build_report
 from operators.dicom.verify import encode, verify_overlay, verify_report, verify_segmentation
+from operators.dicom.volume_picture import render_volume
+from operators.dicom.volume_report import build_volume_report
+from operators.dicom.volume_segmentation import build_volume_segmentations
+from operators.dicom.volume_verify import verify_volume_segmentation
 from operators.files import write_whole
 from operators.outcome import EncodedOutput, SeriesOutcome, WrittenOutput
 from operators.steps import RunPlan
@@ -36,41 +40,51 @@ class NothingToWrite(SpondylError):
     """A writer was asked before the engine answered: the DAG is wired wrongly."""
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """What the engine answered, complete."""
-
-    source: tuple[Dataset, ...]
-    image: RadiographImage
-    result: RadiographResult
-    morphometry: SpineMorphometry
-    algorithm: AlgorithmIdentity
-
-
 def write_segmentations(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
-    """Encode a Segmentation per profile.
+    """Encode the Segmentations of each profile: one of a radiograph, two of a volume.
 
     Raises:
         ResultError: what was encoded is not what the engine answered; it is not written.
     """
     answer = _answer(outcome)
-    structures = answer.result.structures
     segmentations: dict[Profile, Dataset] = {}
-    outputs = []
+    outputs: list[EncodedOutput] = []
     for target in plan.targets:
-        segmentation = build_segmentation(
-            answer.result.labelmap,
-            answer.source,
-            structures,
-            algorithm=answer.algorithm,
-            profile=target.profile,
-            spacing_mm=answer.image.spacing_mm,
-        )
-        encoded = encode(segmentation)
-        verify_segmentation(encoded, answer.result.labelmap, answer.source, structures)
-        outputs.append(_dicom(segmentation, encoded, target.profile))
-        segmentations[target.profile] = segmentation
+        if isinstance(answer, VolumeAnswer):
+            segmentations[target.profile], encoded = _volume_segmentations(answer, target.profile)
+        else:
+            segmentations[target.profile], encoded = _radiograph_segmentation(answer, target.profile)
+        outputs += encoded
     return replace(outcome, segmentations=segmentations, encoded=(*outcome.encoded, *outputs))
+
+
+def _radiograph_segmentation(answer: RadiographAnswer, profile: Profile) -> tuple[Dataset, list[EncodedOutput]]:
+    result = answer.result
+    segmentation = build_segmentation(
+        result.labelmap,
+        answer.source,
+        result.structures,
+        algorithm=answer.algorithm,
+        profile=profile,
+        spacing_mm=answer.image.spacing_mm,
+    )
+    encoded = encode(segmentation)
+    verify_segmentation(encoded, result.labelmap, answer.source, result.structures)
+    return segmentation, [_dicom(segmentation, encoded, profile)]
+
+
+def _volume_segmentations(answer: VolumeAnswer, profile: Profile) -> tuple[Dataset, list[EncodedOutput]]:
+    result, stack = answer.result, answer.stack
+    built = build_volume_segmentations(result, stack, algorithm=answer.algorithm, profile=profile)
+    outputs = []
+    for segmentation, labelmap, structures in (
+        (built.vertebrae, result.vertebra_labelmap, result.vertebrae),
+        (built.substructures, result.subregion_labelmap, result.substructures),
+    ):
+        encoded = encode(segmentation)
+        verify_volume_segmentation(encoded, labelmap, stack, structures)
+        outputs.append(_dicom(segmentation, encoded, profile))
+    return built.vertebrae, outputs
 
 
 def write_reports(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
@@ -80,23 +94,37 @@ def write_reports(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
         ResultError: the report does not say what it should; it is not written.
     """
     answer = _answer(outcome)
-    segmentations: Mapping[Profile, Dataset] = outcome.segmentations
     outputs = []
     for target in plan.targets:
-        report = build_report(
-            answer.morphometry,
-            answer.source,
-            answer.result.structures,
-            segmentation=segmentations[target.profile],
-            algorithm=answer.algorithm,
-            numbering=answer.result.numbering,
-            warnings=(*answer.result.warnings, f"lengths: {outcome.spacing_source}"),
-            profile=target.profile,
-        )
+        segmentation = outcome.segmentations[target.profile]
+        report = _report(answer, segmentation, target.profile)
         encoded = encode(report)
-        verify_report(encoded, answer.source, segmentations[target.profile])
+        verify_report(encoded, _source(answer), segmentation)
         outputs.append(_dicom(report, encoded, target.profile))
     return replace(outcome, encoded=(*outcome.encoded, *outputs))
+
+
+def _report(answer: Answer, segmentation: Dataset, profile: Profile) -> Dataset:
+    if isinstance(answer, VolumeAnswer):
+        return build_volume_report(
+            answer.morphometry,
+            answer.result,
+            answer.stack,
+            segmentation=segmentation,
+            algorithm=answer.algorithm,
+            warnings=answer.notes,
+            profile=profile,
+        )
+    return build_report(
+        answer.morphometry,
+        answer.source,
+        answer.result.structures,
+        segmentation=segmentation,
+        algorithm=answer.algorithm,
+        numbering=answer.result.numbering,
+        warnings=(*answer.result.warnings, f"lengths: {answer.spacing_source}"),
+        profile=profile,
+    )
 
 
 def write_pictures(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
@@ -106,20 +134,29 @@ def write_pictures(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
         ResultError: the Secondary Capture does not hold the picture; it is not written.
     """
     answer = _answer(outcome)
-    caption = _caption(answer)
-    picture = render_overlay(answer.image.pixels, answer.result.labelmap, answer.result.structures, caption)
+    picture, of = _picture(answer)
     png = BytesIO()
     Image.fromarray(picture).save(png, format="PNG")
     number = "" if outcome.view_number == 1 else f"-{outcome.view_number}"
     place = Path(outcome.series.study_instance_uid) / f"{outcome.series.series_instance_uid}{number}.png"
     outputs = []
     for target in plan.targets:
-        overlay = picture_as_secondary_capture(picture, answer.source, answer.algorithm)
+        overlay = picture_as_secondary_capture(picture, _source(answer), answer.algorithm, of=of)
         encoded = encode(overlay)
-        verify_overlay(encoded, picture, answer.source)
+        verify_overlay(encoded, picture, _source(answer))
         outputs.append(_dicom(overlay, encoded, target.profile))
         outputs.append(EncodedOutput(WrittenOutput(target.profile, place, None, None), png.getvalue()))
     return replace(outcome, encoded=(*outcome.encoded, *outputs))
+
+
+def _picture(answer: Answer) -> tuple[RGB, str]:
+    """Return the picture and what it is drawn on; doubt about the numbering must not stay in the report alone."""
+    caption = replace(default_caption(answer.algorithm), note=NUMBERING_NOTES[answer.result.numbering])
+    if isinstance(answer, VolumeAnswer):
+        return render_volume(answer.volume, answer.result, caption), "MR series"
+    result = answer.result
+    caption = replace(caption, facing=answer.morphometry.facing)
+    return render_overlay(answer.image.pixels, result.labelmap, result.structures, caption), "radiograph"
 
 
 def store_results(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
@@ -138,20 +175,17 @@ def store_results(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
     return replace(outcome, outputs=tuple(encoded.output for encoded in outcome.encoded), encoded=())
 
 
-def _caption(answer: _Answer) -> Caption:
-    """Return what the picture says beside the names: doubt about the numbering must not stay in the report alone."""
-    note = NUMBERING_NOTES[answer.result.numbering]
-    return replace(default_caption(answer.algorithm), note=note, facing=answer.morphometry.facing)
-
-
 def _dicom(dataset: Dataset, encoded: bytes, profile: Profile) -> EncodedOutput:
     place = Path(dataset.StudyInstanceUID) / dataset.SeriesInstanceUID / f"{dataset.SOPInstanceUID}.dcm"
     return EncodedOutput(WrittenOutput(profile, place, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)), encoded)
 
 
-def _answer(outcome: SeriesOutcome) -> _Answer:
-    image, result = outcome.image, outcome.result
-    morphometry, algorithm = outcome.morphometry, outcome.algorithm
-    if image is None or result is None or morphometry is None or algorithm is None:
+def _answer(outcome: SeriesOutcome) -> Answer:
+    if outcome.answer is None:
         raise NothingToWrite(f"series {outcome.series.series_instance_uid} has no result to write")
-    return _Answer(tuple(outcome.series.datasets), image, result, morphometry, algorithm)
+    return outcome.answer
+
+
+def _source(answer: Answer) -> tuple[Dataset, ...]:
+    """Return the instances that the result is of."""
+    return answer.stack.datasets if isinstance(answer, VolumeAnswer) else answer.source

@@ -69,10 +69,11 @@ def _receive(image: Volume, tissues: Tissues, rng: np.random.Generator) -> Volum
     if rng.random() < 0.12:
         blur = blur + rng.uniform(0, 0.9, 2)
     image = ndimage.gaussian_filter(image, (0, *np.clip(blur, 0.25, 1.7)))
-    image = image * shading(image.shape, tissues, rng)
+    image = np.asarray(image * shading(image.shape, tissues, rng), np.float32)
     if rng.random() < 0.25:
         axis, step, strength = int(rng.integers(1, 3)), int(rng.integers(12, 80)), rng.uniform(0.02, 0.09)
-        image = image + np.float32(strength) * (np.roll(image, step, axis) + 0.7 * np.roll(image, -step, axis))
+        doubled = np.roll(image, step, axis) + np.float32(0.7) * np.roll(image, -step, axis)
+        image = np.asarray(image + strength * doubled, np.float32)
     image = image / (np.percentile(image[:, ::2, ::2], 98) + 1e-6)
     if rng.random() < 0.3:
         image = image + np.float32(rng.uniform(0.2, 0.9)) * (image - ndimage.gaussian_filter(image, (0, 1.2, 1.2)))

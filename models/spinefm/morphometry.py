@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from models.body_outline import BodyOutline, Points, fit_body_outline
 from models.contracts import FoundStructure
-from models.spinefm.body_outline import BodyOutline, Points, fit_body_outline
+from models.quantity import Lordosis, Quantity
 
 Facing = Literal["left", "right"]
-Unit = Literal["mm", "mm2", "px", "px2", "deg"]
 
 # Angles between end-plates: (level, end-plate) above and below. The lower end-plates of C2 and C7, the upper ones of
 # L1 and S1, as is customary for cervical and lumbar lordosis.
@@ -28,14 +28,6 @@ LEAST_OVERLAP = 0.9
 # the cortex and the mask's own error) to nine tenths of it.
 STRIP = (0.25, 0.9)
 LEAST_CONTRAST = 0.25
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A measured value with its unit."""
-
-    value: float
-    unit: Unit
 
 
 @dataclass(frozen=True)
@@ -54,15 +46,6 @@ class VertebraMorphometry:
     posterior_height: Quantity | None = None
     wedge_angle: Quantity | None = None
     corners_px: tuple[tuple[float, float], ...] | None = None
-
-
-@dataclass(frozen=True)
-class Lordosis:
-    """The angle between an end-plate of the upper and one of the lower level, positive where the spine is lordotic."""
-
-    upper_level: str
-    lower_level: str
-    angle: Quantity
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ AXIS, LAST = CHAIN.index("C2"), CHAIN.index("L5")
 DENS_TALL, DENS_NARROW = 1.45, 0.8
 SACRUM_MM3 = 1500.0
 HIDDEN_STEP = 1.6  # of the steps beside it: a step this long has a vertebra in it that was not found
+MOST_HIDDEN = 2  # more than these cannot be counted
 ASSUMED, DOUBTED = 0.7, 0.8  # what is left of a confidence
 
 
@@ -126,7 +127,7 @@ def _places(shapes: Sequence[BodyShape]) -> tuple[list[int], tuple[str, ...]]:
     for index, step in enumerate(steps):
         beside = [steps[i] for i in (index - 1, index + 1) if 0 <= i < len(steps)]
         usual = float(np.mean(beside)) if beside else float(step)
-        missed = max(0, round(step / usual) - 1) if step > HIDDEN_STEP * usual and index > 0 else 0
+        missed = min(MOST_HIDDEN, round(step / usual) - 1) if step > HIDDEN_STEP * usual else 0
         if missed:
             warnings.append(
                 f"{missed} vertebra(e) between the {index + 1}. and the {index + 2}. from the top not found"

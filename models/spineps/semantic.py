@@ -56,19 +56,19 @@ class SemanticPhase:
         self.table = _label_table(settings["labels"])
 
     def _predictor(self, folds: Sequence[Mapping[str, Tensor]], device: torch.device) -> Any:
-        with contextlib.redirect_stdout(io.StringIO()):  # it misses environment variables that only training needs
+        settings, mirror_axes = self.settings, self.settings.get("mirror_axes")
+        with contextlib.redirect_stdout(io.StringIO()):  # it says what only those who train with it need to know
             from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: PLC0415
             from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: PLC0415
 
-        settings, plans = self.settings, PlansManager(self.settings["plans"])
-        mirror_axes = settings.get("mirror_axes")
-        predictor = nnUNetPredictor(
-            tile_step_size=settings["tile_step_size"],
-            use_mirroring=mirror_axes is not None,
-            perform_everything_on_device=device.type == "cuda",
-            device=device,
-            allow_tqdm=False,
-        )
+            predictor = nnUNetPredictor(
+                tile_step_size=settings["tile_step_size"],
+                use_mirroring=mirror_axes is not None,
+                perform_everything_on_device=device.type == "cuda",
+                device=device,
+                allow_tqdm=False,
+            )
+        plans = PlansManager(settings["plans"])
         predictor.manual_initialization(
             self.network,
             plans,

@@ -3,7 +3,6 @@
 The frame is SPINEPS' own: (P, I, R), axes towards the back, the feet and the right.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,7 +151,7 @@ class InstanceStep:
         self.network, self.store, self.batch, self.device = network, store, batch, device
         self.weights = torch.tensor([1.0, 2.0, 2.0, 2.0], device=device)
 
-    def __call__(self, rng: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    def __call__(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """The loss of a fresh batch."""
         self.network.train()
         cutouts: list[Cutout] = []

@@ -3,7 +3,6 @@
 The frame is nnU-Net's as SPINEPS calls it: (R, I, P), axes towards the right, the feet and the back.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,7 +175,7 @@ class SemanticStep:
         self.network, self.store, self.batch, self.device = network, store, batch, device
         self.weights = torch.tensor([1.0, *[1.5] * len(STRUCTURES)], device=device)
 
-    def __call__(self, rng: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    def __call__(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """The loss of a fresh batch."""
         self.network.train()
         examples = draw_examples(self.store, rng, self.batch)

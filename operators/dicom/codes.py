@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ WEDGE_ANGLE = Code("WEDGE", PRIVATE_SCHEME, "Vertebral wedge angle")
 LORDOSIS = MappingProxyType(
     {
         ("C2", "C7"): Code("LORDOSIS-C2C7", PRIVATE_SCHEME, "C2-C7 lordosis"),
+        ("T4", "T12"): Code("KYPHOSIS-T4T12", PRIVATE_SCHEME, "T4-T12 kyphosis"),
         ("L1", "S1"): Code("LORDOSIS-L1S1", PRIVATE_SCHEME, "L1-S1 lordosis"),
     }
 )
@@ -38,6 +40,17 @@ NUMBERING_VALUES = MappingProxyType(
         "unknown": Code("NUMBERING-U", PRIVATE_SCHEME, "Unknown"),
     }
 )
+
+DISC_HEIGHT = Code("DISC-HEIGHT", PRIVATE_SCHEME, "Intervertebral disc height")
+DISC_HEIGHT_INDEX = Code("DISC-INDEX", PRIVATE_SCHEME, "Intervertebral disc height index")
+LISTHESIS_OFFSET = Code("LISTHESIS", PRIVATE_SCHEME, "Offset of the vertebra on the one below")
+LISTHESIS_SHARE = Code("LISTHESIS-SHARE", PRIVATE_SCHEME, "Offset as a share of the end-plate below")
+CANAL_DIAMETER = Code("CANAL-AP", PRIVATE_SCHEME, "Antero-posterior diameter of the vertebral canal")
+CANAL_AREA = Code("CANAL-AREA", PRIVATE_SCHEME, "Cross-sectional area of the vertebral canal")
+VOLUME = Code("118565006", "SCT", "Volume")
+VERTEBRAL_CANAL = Code("61853006", "SCT", "Vertebral canal")
+DISC = Code("DISC", PRIVATE_SCHEME, "Intervertebral disc")
+MAGNETIC_RESONANCE = Code("MR", "DCM", "Magnetic Resonance")
 
 AREA = Code("42798000", "SCT", "Area")
 COBB_ANGLE = Code("285285000", "SCT", "Cobb angle")
@@ -61,9 +74,15 @@ REGIONS = MappingProxyType(
 )
 SPINE = Code("421060004", "SCT", "Spine")
 
+LEFT = Code("7771000", "SCT", "Left")
+RIGHT = Code("24028007", "SCT", "Right")
+
 UNITS = MappingProxyType(
     {
         "mm": Code("mm", "UCUM", "millimeter"),
+        "mm3": Code("mm3", "UCUM", "cubic millimeter"),
+        "ratio": Code("{ratio}", "UCUM", "ratio"),
+        "percent": Code("%", "UCUM", "percent"),
         "mm2": Code("mm2", "UCUM", "square millimeter"),
         "px": Code("{pixels}", "UCUM", "pixels"),
         "px2": Code("{pixels}", "UCUM", "pixels"),  # an area in pixels is a count of them
@@ -99,7 +118,12 @@ def known_levels() -> tuple[str, ...]:
 
 def region_of(structures: tuple[FoundStructure, ...]) -> Code:
     """Return the part of the spine that the structures belong to, or the whole spine where they span two."""
-    letters = {structure.level[0] for structure in structures if structure.level}
+    return region_of_levels([structure.level for structure in structures])
+
+
+def region_of_levels(levels: Sequence[str | None]) -> Code:
+    """Return the part of the spine that levels belong to, or the whole spine where they span two."""
+    letters = {level[0] for level in levels if level}
     return REGIONS.get(letters.pop(), SPINE) if len(letters) == 1 else SPINE
 
 

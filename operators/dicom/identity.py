@@ -16,11 +16,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
-ResultKind = Literal["segmentation", "report", "overlay"]
+ResultKind = Literal["segmentation", "report", "overlay", "substructures"]
 Profile = Literal["standard", "ohif"]
 
 # The last digit of the Series Number: segmentations sort before reports, reports before pictures.
-KIND_DIGITS: MappingProxyType[ResultKind, int] = MappingProxyType({"segmentation": 1, "report": 2, "overlay": 3})
+KIND_DIGITS: MappingProxyType[ResultKind, int] = MappingProxyType(
+    {"segmentation": 1, "report": 2, "overlay": 3, "substructures": 4}
+)
 
 # Content Date is Type 1 in a SEG; a source without any date gets the oldest one that every receiver accepts.
 DATE_OF_UNDATED = "19000101"

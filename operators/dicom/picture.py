@@ -42,15 +42,42 @@ class Caption:
     facing: Literal["left", "right"] | None = None
 
 
+@dataclass(frozen=True)
+class Mark:
+    """How a Segment is drawn: its colour, and its name, where it has one, at the height of `row` of the labelmap."""
+
+    segment_number: int
+    label: str
+    colour: tuple[int, int, int]
+    row: float
+
+
 def render_overlay(
     pixels: NDArray[np.float32], labelmap: NDArray[np.uint16], structures: Sequence[FoundStructure], caption: Caption
 ) -> RGB:
-    """Return the picture, (rows, columns, 3), its long side between 1100 and 1600 pixels.
+    """Return the picture of a radiograph, (rows, columns, 3), its long side between 1100 and 1600 pixels.
 
     Args:
         pixels: (rows, columns) in 0–1, dense tissue bright.
         labelmap: (rows, columns) on the same grid, 0 = background, else Segment Number.
         structures: what the labelmap holds.
+        caption: footer, note and facing.
+    """
+    marks = [
+        Mark(structure.segment_number, structure.label, codes.level_of(structure).colour, structure.centroid_px[1])
+        for structure in structures
+    ]
+    return draw_panels(pixels, [(labelmap, marks)], caption)
+
+
+def draw_panels(
+    pixels: NDArray[np.float32], panels: Sequence[tuple[NDArray[np.uint16], Sequence[Mark]]], caption: Caption
+) -> RGB:
+    """Draw one image once per labelmap, side by side, above one footer.
+
+    Args:
+        pixels: (rows, columns) in 0–1.
+        panels: labelmaps on the same grid, each with what it holds.
         caption: footer, note and facing.
     """
     rows, columns = pixels.shape
@@ -59,15 +86,28 @@ def render_overlay(
     factor = min(max(longest, SHORTEST_LONG_SIDE), LONGEST_SIDE) / longest
     width, height = max(round(columns * factor), 1), max(round(rows * factor), 1)
     grey = Image.fromarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
-    canvas = np.asarray(grey.resize((width, height), Image.Resampling.LANCZOS), np.float32)[..., None].repeat(3, axis=2)
+    plain = np.asarray(grey.resize((width, height), Image.Resampling.LANCZOS), np.float32)[..., None].repeat(3, axis=2)
+    sheet = Image.new("RGB", (width * len(panels), height))
+    for index, (labelmap, marks) in enumerate(panels):
+        sheet.paste(_panel(plain.copy(), labelmap, marks, factor, caption.facing), (index * width, 0))
+    return np.asarray(_with_footer(sheet, caption, round(bar * factor)))
+
+
+def _panel(
+    canvas: NDArray[np.float32],
+    labelmap: NDArray[np.uint16],
+    marks: Sequence[Mark],
+    factor: float,
+    facing: str | None,
+) -> Image.Image:
     boxes = ndimage.find_objects(labelmap)
-    for structure in structures:
-        box = boxes[structure.segment_number - 1] if structure.segment_number <= len(boxes) else None
+    for mark in marks:
+        box = boxes[mark.segment_number - 1] if mark.segment_number <= len(boxes) else None
         if box is not None:
-            _paint(canvas, labelmap == structure.segment_number, box, codes.level_of(structure).colour)
+            _paint(canvas, labelmap == mark.segment_number, box, mark.colour)
     picture = Image.fromarray(np.rint(np.clip(canvas, 0, 255)).astype(np.uint8))
-    _write_names(picture, structures, boxes, factor, caption.facing)
-    return np.asarray(_with_footer(picture, caption, round(bar * factor)))
+    _write_names(picture, marks, boxes, factor, facing)
+    return picture
 
 
 def _paint(
@@ -97,7 +137,7 @@ def _paint(
 
 def _write_names(
     picture: Image.Image,
-    structures: Sequence[FoundStructure],
+    marks: Sequence[Mark],
     boxes: Sequence[tuple[slice, ...] | None],
     factor: float,
     facing: str | None,
@@ -108,19 +148,19 @@ def _write_names(
     size = float(np.clip(0.55 * np.median(heights) if heights else 0, 14, max(picture.size) / 34))
     font = ImageFont.load_default(size)
     gap = round(size * 0.6)
-    for structure in structures:
-        box = boxes[structure.segment_number - 1] if structure.segment_number <= len(boxes) else None
+    for mark in (named for named in marks if named.label):
+        box = boxes[mark.segment_number - 1] if mark.segment_number <= len(boxes) else None
         if box is None:
             continue
-        length = draw.textlength(structure.label, font)
+        length = draw.textlength(mark.label, font)
         left, right = box[1].start * factor - gap, box[1].stop * factor + gap
         on_left = left - length >= 0 if facing != "right" else right + length > picture.width
         draw.text(
-            (left if on_left else right, (structure.centroid_px[1] + 0.5) * factor),
-            structure.label,
+            (left if on_left else right, (mark.row + 0.5) * factor),
+            mark.label,
             font=font,
             anchor="rm" if on_left else "lm",
-            fill=codes.level_of(structure).colour,
+            fill=mark.colour,
             stroke_width=max(round(size / 16), 1),
             stroke_fill=(0, 0, 0),
         )

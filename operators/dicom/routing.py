@@ -7,8 +7,9 @@ installed: a Series whose engine has no pack that accepts it is skipped with a s
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import yaml
 from pydicom.datadict import tag_for_keyword
@@ -16,18 +17,25 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as DicomSequence
 
-from models.contracts import BodyRegion
+from models.contracts import BodyRegion, MrContrast
 from models.errors import SpondylError
 from operators.dicom.body_region import DESCRIPTIONS, body_region
+from operators.dicom.mr_acquisition import find_value, plane
 from operators.dicom.series import SourceSeries
 
-RULES_FILE = Path(__file__).resolve().parents[2] / "manifests" / "routes.yaml"
+MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
+RULES_FILE, CONTRASTS_FILE = MANIFESTS / "routes.yaml", MANIFESTS / "mr_contrasts.yaml"
 DERIVED: Mapping[str, Callable[[Dataset], str]] = {
     "BodyRegion": lambda dataset: body_region(dataset) or "none",
     "Descriptions": lambda dataset: "\\".join(str(dataset.get(keyword) or "") for keyword in DESCRIPTIONS),
+    "Plane": lambda dataset: plane(dataset) or "none",
+    "Contrast": lambda dataset: mr_contrast(dataset),  # noqa: PLW0108 - defined below
 }
 TESTS = ("matches", "unless", "at_least", "at_most", "present")
-PLACEHOLDERS = ("modality", "sop_class", "view", "body_part", "region", "rows", "columns", "frames", "image_type")
+PLACEHOLDERS = (
+    *("modality", "sop_class", "view", "body_part", "region", "rows", "columns", "frames", "image_type"),
+    *("plane", "contrast", "thickness"),
+)
 
 
 class RoutesError(SpondylError):
@@ -47,7 +55,7 @@ class RoutablePack(Protocol):
 
     @property
     def accepts(self) -> Mapping[str, Sequence[str]]:
-        """What it takes: `modality`, `body_region` → the values it accepts; a missing key accepts any."""
+        """What it takes: `modality`, `body_region`, `plane`, `contrast` → values; a missing key accepts any."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,15 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class ContrastRule:
+    """When all conditions hold, an MR Series has this contrast."""
+
+    name: str
+    conditions: tuple[Condition, ...]
+    contrast: MrContrast
+
+
+@dataclass(frozen=True)
 class RoutingDecision:
     """What becomes of a Series.
 
@@ -99,6 +116,7 @@ class RoutingDecision:
     reason: the sentence for the report; begins with `skipped: ` where it is.
     body_region: what the header names.
     rule: the name of the rule that decided.
+    contrast: of an MR Series, else None.
     """
 
     engine: str | None
@@ -106,6 +124,7 @@ class RoutingDecision:
     reason: str
     body_region: BodyRegion | None
     rule: str
+    contrast: MrContrast | None = None
 
     @property
     def decision(self) -> str:
@@ -147,27 +166,59 @@ def route(
     dataset = series.datasets[0]
     rule = next(rule for rule in rules if rule.matches(dataset))
     region = body_region(dataset)
+    contrast = mr_contrast(dataset) if series.modality == "MR" else None
     sentence = rule.sentence.format(**_facts(dataset))
     if rule.engine is None:
-        return RoutingDecision(None, None, f"skipped: {sentence}", region, rule.name)
+        return RoutingDecision(None, None, f"skipped: {sentence}", region, rule.name, contrast)
     of_engine = sorted((pack for pack in packs if pack.engine == rule.engine), key=lambda pack: pack.name)
-    fitting = [pack.name for pack in of_engine if _accepts(pack, series.modality, region)]
+    wanted = {"modality": series.modality, "body_region": region, "contrast": contrast, "plane": plane(dataset)}
+    fitting = [pack.name for pack in of_engine if _accepts(pack, wanted)]
     if not fitting:
         offers = "; ".join(_offer(pack) for pack in of_engine)
         reason = f"skipped: {sentence}; no installed pack takes it" + (f" ({offers})" if offers else "")
-        return RoutingDecision(None, None, reason, region, rule.name)
+        return RoutingDecision(None, None, reason, region, rule.name, contrast)
     name = default_pack if default_pack in fitting else fitting[0]
-    return RoutingDecision(rule.engine, name, sentence, region, rule.name)
+    return RoutingDecision(rule.engine, name, sentence, region, rule.name, contrast)
 
 
-def _accepts(pack: RoutablePack, modality: str, region: BodyRegion | None) -> bool:
-    wanted = {"modality": modality, "body_region": region}
+@cache
+def load_contrasts(file: Path = CONTRASTS_FILE) -> tuple[ContrastRule, ...]:
+    """Read and check the rules that tell contrasts apart.
+
+    Raises:
+        RoutesError: the file is missing or a rule is malformed.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        rules = tuple(_contrast_rule(entry) for entry in content["rules"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, re.error) as error:
+        raise RoutesError(f"{file}: {error}; see its head for the form of a rule") from error
+    if not rules or rules[-1].conditions:
+        raise RoutesError(f"{file}: the last rule must have no conditions, so that every series has a contrast")
+    return rules
+
+
+def mr_contrast(dataset: Dataset) -> MrContrast:
+    """Return the contrast of an MR Series by the header of its first instance."""
+    rules = load_contrasts()
+    return next(rule for rule in rules if all(condition.holds(dataset) for condition in rule.conditions)).contrast
+
+
+def _contrast_rule(entry: Mapping[str, Any]) -> ContrastRule:
+    name, contrast = str(entry["name"]), entry["contrast"]
+    if contrast not in get_args(MrContrast):
+        raise ValueError(f"rule {name!r}: {contrast!r} is no contrast; there are {', '.join(get_args(MrContrast))}")
+    return ContrastRule(name, tuple(_condition(keyword, test) for keyword, test in entry["when"].items()), contrast)
+
+
+def _accepts(pack: RoutablePack, wanted: Mapping[str, str | None]) -> bool:
     return all(value is None or value in pack.accepts.get(key, (value,)) for key, value in wanted.items())
 
 
 def _offer(pack: RoutablePack) -> str:
     modalities, regions = pack.accepts.get("modality", ("any modality",)), pack.accepts.get("body_region", ("whole",))
-    return f"{pack.name} takes {', '.join(modalities)} of the {' or '.join(regions)} spine"
+    contrasts = f"{'/'.join(pack.accepts['contrast'])} " if "contrast" in pack.accepts else ""
+    return f"{pack.name} takes {contrasts}{', '.join(modalities)} of the {' or '.join(regions)} spine"
 
 
 def _rule(entry: Mapping[str, Any]) -> Rule:
@@ -201,7 +252,7 @@ def _values(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     """Return the values of an attribute as text; of a sequence, the Code Value of each item."""
     if keyword in DERIVED:
         return (DERIVED[keyword](dataset),)
-    value = dataset.get(keyword)
+    value = find_value(dataset, keyword)
     if isinstance(value, DicomSequence):
         return tuple(str(item.get("CodeValue") or "").strip() for item in value)
     if value is None:
@@ -218,6 +269,7 @@ def _facts(dataset: Dataset) -> dict[str, str]:
         return str(items[0].get("CodeMeaning") or "") if items else ""
 
     uid = dataset.get("SOPClassUID")
+    thickness = _values(dataset, "SliceThickness")
     part = code_meaning("AnatomicRegionSequence") or str(dataset.get("BodyPartExamined") or "")
     return {
         "modality": str(dataset.get("Modality") or "an object without Modality"),
@@ -229,4 +281,7 @@ def _facts(dataset: Dataset) -> dict[str, str]:
         "columns": str(dataset.get("Columns", "?")),
         "frames": str(dataset.get("NumberOfFrames") or 1),
         "image_type": "\\".join(_values(dataset, "ImageType")),
+        "plane": plane(dataset) or "no plane",
+        "contrast": mr_contrast(dataset) if dataset.get("Modality") == "MR" else "",
+        "thickness": f"{float(thickness[0]):.1f} mm slices" if thickness else "slices of unknown thickness",
     }

@@ -60,12 +60,15 @@ def default_caption(algorithm: AlgorithmIdentity) -> Caption:
     return Caption(footer=f"Spondyl {algorithm.name} {algorithm.version} - {use}")
 
 
-def picture_as_secondary_capture(picture: RGB, source: Sequence[Dataset], algorithm: AlgorithmIdentity) -> Dataset:
-    """Return a picture (rows, columns, 3) as a Secondary Capture derived from the source instance.
+def picture_as_secondary_capture(
+    picture: RGB, source: Sequence[Dataset], algorithm: AlgorithmIdentity, *, of: str = "radiograph"
+) -> Dataset:
+    """Return a picture (rows, columns, 3) as a Secondary Capture derived from the source instances.
 
-    No Pixel Spacing is given: the picture is scaled for reading, and lengths are to be measured on the radiograph.
+    No Pixel Spacing is given: the picture is scaled for reading, and lengths are to be measured on the source.
+    of: what was drawn on, for people.
     """
-    (header,) = completed_headers(source)
+    header = completed_headers(source)[0]
     keywords = result_keywords(source, algorithm, kind="overlay")
     equipment = keywords.pop("contributing_equipment")
     result = SOPClass(
@@ -82,11 +85,11 @@ def picture_as_secondary_capture(picture: RGB, source: Sequence[Dataset], algori
     result.BodyPartExamined = source[0].get("BodyPartExamined") or "SPINE"
     result.ConversionType = "WSD"
     result.ImageType = ["DERIVED", "SECONDARY", "OVERLAY"]
-    result.PatientOrientation = deepcopy(source[0].get("PatientOrientation"))
+    result.PatientOrientation = deepcopy(source[0].get("PatientOrientation")) if of == "radiograph" else None
     # The picture adds no identification; what is burned into the radiograph stays in it.
     result.BurnedInAnnotation = "YES" if source[0].get("BurnedInAnnotation") == "YES" else "NO"
-    result.DerivationDescription = "Vertebral bodies found by an algorithm, drawn on the radiograph"
-    result.SourceImageSequence = [source_reference(source[0], codes.SOURCE_IMAGE)]
+    result.DerivationDescription = f"Spine found by an algorithm, drawn on the {of}"
+    result.SourceImageSequence = [source_reference(dataset, codes.SOURCE_IMAGE) for dataset in source]
     result.DerivationCodeSequence = [hd.sr.CodedConcept.from_code(codes.SEGMENTATION_DERIVATION)]
     _add_pixels(result, picture)
     add_provenance(result, source, algorithm)

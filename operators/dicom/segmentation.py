@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Literal
 
 import highdicom as hd
 import numpy as np
@@ -24,9 +23,13 @@ from operators.dicom.provenance import (
     result_keywords,
     series_description,
 )
-
-Encoding = Literal["BINARY", "LABELMAP"]
-ENCODING_OF: dict[Profile, Encoding] = {"standard": "BINARY", "ohif": "LABELMAP"}
+from operators.dicom.segments import (
+    ENCODING_OF,
+    Concept,
+    describe_segment,
+    fix_dimension_organization,
+    put_background_last,
+)
 
 # What OHIF assumes for an image without orientation: rows to the right, columns down.
 _NOMINAL_ORIENTATION = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
@@ -72,10 +75,10 @@ def build_segmentation(
     add_provenance(result, source, algorithm)
     # PS3.3 C.7.6.1: Type 2C for an image without Image Orientation (Patient).
     result.PatientOrientation = deepcopy(source[0].get("PatientOrientation"))
-    _fix_dimension_organization(result, source, algorithm, profile)
+    fix_dimension_organization(result, source, algorithm, profile)
     if profile == "ohif":
         _add_nominal_geometry(result, spacing_mm)
-        _put_background_last(result)
+        put_background_last(result)
     return result
 
 
@@ -112,46 +115,18 @@ def _describe(
     structure: FoundStructure, source: Sequence[Dataset], algorithm: AlgorithmIdentity
 ) -> hd.seg.SegmentDescription:
     level = codes.level_of(structure)
-    label = plain_text(structure.label, 64)
-    return hd.seg.SegmentDescription(
-        segment_number=structure.segment_number,
-        segment_label=label,
-        segmented_property_category=codes.ANATOMICAL_STRUCTURE,
-        segmented_property_type=level.code,
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=plain_text(algorithm.name, 64),
-            family=codes.ARTIFICIAL_INTELLIGENCE,
-            version=plain_text(algorithm.version, 64),
-            source=plain_text(algorithm.manufacturer, 64),
-        ),
+    return describe_segment(
+        structure.segment_number,
+        structure.label,
+        Concept(level.code, level.colour),
+        algorithm=algorithm,
         tracking_uid=tracking_uid(source, algorithm, structure),
-        tracking_id=label,
-        display_color=hd.color.CIELabColor.from_rgb(*level.colour),
     )
 
 
 def _content_description(algorithm: AlgorithmIdentity) -> str:
     use = NOT_FOR_DIAGNOSIS if algorithm.research_only else "automatic"
     return plain_text(f"Vertebral bodies, {use}", 64)
-
-
-def _fix_dimension_organization(
-    result: Dataset, source: Sequence[Dataset], algorithm: AlgorithmIdentity, profile: Profile
-) -> None:
-    """Replace the random Dimension Organization UID by one that a repeat will give again."""
-    uid = result_uid(source, algorithm, kind="dimension organization", profile=profile)
-    for item in (*result.DimensionOrganizationSequence, *result.DimensionIndexSequence):
-        item.DimensionOrganizationUID = uid
-
-
-def _put_background_last(result: Dataset) -> None:
-    """Move Segment Number 0 to the end of the Segment Sequence.
-
-    OHIF 3.13 takes the colour of segment n from the n-th item. PS3.3 C.8.20.2 lays down no order of the items.
-    """
-    items = list(result.SegmentSequence)
-    result.SegmentSequence = sorted(items, key=lambda item: (item.SegmentNumber == 0, item.SegmentNumber))
 
 
 def _add_nominal_geometry(result: Dataset, spacing_mm: tuple[float, float] | None) -> None:

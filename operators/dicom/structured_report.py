@@ -10,22 +10,30 @@ from collections.abc import Sequence
 
 import highdicom as hd
 from highdicom import sr
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
 from models.contracts import FoundStructure, Numbering
-from models.spinefm.morphometry import Quantity, SpineMorphometry, VertebraMorphometry
+from models.spinefm.morphometry import SpineMorphometry, VertebraMorphometry
 from operators.dicom import codes
 from operators.dicom.errors import ResultError
 from operators.dicom.identity import AlgorithmIdentity, Profile, result_uid
 from operators.dicom.provenance import (
-    NOT_FOR_DIAGNOSIS,
     add_provenance,
     completed_headers,
     plain_text,
     result_keywords,
     series_description,
+)
+from operators.dicom.report_parts import (
+    add_comments,
+    algorithm_id,
+    comments,
+    evidence,
+    measurement,
+    number,
+    observation_context,
+    private_scheme,
+    procedure,
 )
 from operators.dicom.segmentation import tracking_uid
 
@@ -67,21 +75,21 @@ def build_report(
     ]
     groups.append(_image_group(measured, headers, structures, algorithm, numbering))
     report = sr.MeasurementReport(
-        observation_context=_observation_context(algorithm),
-        procedure_reported=_procedure(source[0]),
+        observation_context=observation_context(algorithm),
+        procedure_reported=procedure(source[0], codes.PLAIN_RADIOGRAPHY),
         imaging_measurements=groups,
         title=hd.sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
         referenced_images=headers if all(headers[0].get(keyword) for keyword in _LIBRARY_KEYWORDS) else None,
     )
-    _add_comments(report, _comments(algorithm, (*warnings, *measured.warnings)))
+    add_comments(report, comments(algorithm, (*warnings, *measured.warnings)))
     result = sr.Comprehensive3DSR(
-        evidence=[*headers, _evidence(segmentation)],
+        evidence=[*headers, evidence(segmentation)],
         content=report[0],
         is_complete=True,
         is_final=False,
         is_verified=False,
         series_description=series_description("Spine measurements", algorithm),
-        coding_schemes=[_private_scheme()],
+        coding_schemes=[private_scheme()],
         **result_keywords(source, algorithm, kind="report", profile=profile),
     )
     add_provenance(result, source, algorithm)
@@ -107,17 +115,17 @@ def _vertebra_group(
     algorithm: AlgorithmIdentity,
 ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     level = codes.level_of(structure).code
-    measurements = [_measurement(codes.AREA, vertebra.area)]
+    measurements = [measurement(codes.AREA, vertebra.area)]
     for name, quantity, place in (
         (codes.ANTERIOR_HEIGHT, vertebra.anterior_height, codes.ANTERIOR),
         (codes.MIDDLE_HEIGHT, vertebra.middle_height, None),
         (codes.POSTERIOR_HEIGHT, vertebra.posterior_height, codes.POSTERIOR),
     ):
         if quantity is not None:
-            measurements.append(_measurement(name, quantity, sr.FindingSite(level, topographical_modifier=place)))
+            measurements.append(measurement(name, quantity, sr.FindingSite(level, topographical_modifier=place)))
     if vertebra.wedge_angle is not None:
-        measurements.append(_measurement(codes.WEDGE_ANGLE, vertebra.wedge_angle))
-    measurements.append(_number(codes.CERTAINTY_OF_FINDING, 100 * structure.confidence, codes.UNITS["%"]))
+        measurements.append(measurement(codes.WEDGE_ANGLE, vertebra.wedge_angle))
+    measurements.append(number(codes.CERTAINTY_OF_FINDING, 100 * structure.confidence, codes.UNITS["%"]))
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=tracking_uid(source, algorithm, structure), identifier=plain_text(structure.label)
@@ -126,7 +134,7 @@ def _vertebra_group(
         finding_category=codes.ANATOMICAL_STRUCTURE,
         finding_type=codes.VERTEBRA,
         finding_sites=[sr.FindingSite(level)],
-        algorithm_id=_algorithm_id(algorithm),
+        algorithm_id=algorithm_id(algorithm),
         measurements=measurements,
     )
 
@@ -158,7 +166,7 @@ def _image_group(
     numbering: Numbering,
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     measurements = [
-        _measurement(
+        measurement(
             codes.LORDOSIS[lordosis.upper_level, lordosis.lower_level],
             lordosis.angle,
             sr.FindingSite(codes.REGIONS[lordosis.upper_level[0]]),
@@ -171,85 +179,8 @@ def _image_group(
             uid=str(result_uid(source, algorithm, kind="tracking spine")), identifier="Spine"
         ),
         finding_sites=[sr.FindingSite(codes.region_of(tuple(structures)))],
-        algorithm_id=_algorithm_id(algorithm),
+        algorithm_id=algorithm_id(algorithm),
         source_images=[sr.SourceImageForMeasurementGroup(source[0].SOPClassUID, source[0].SOPInstanceUID)],
         measurements=measurements,
         qualitative_evaluations=[sr.QualitativeEvaluation(codes.NUMBERING, codes.NUMBERING_VALUES[numbering])],
-    )
-
-
-def _measurement(
-    name: Code, quantity: Quantity, site: sr.FindingSite | None = None, *, method: Code | None = None
-) -> sr.Measurement:
-    return _number(name, quantity.value, codes.UNITS[quantity.unit], site, method=method)
-
-
-def _number(
-    name: Code, value: float, unit: Code, site: sr.FindingSite | None = None, *, method: Code | None = None
-) -> sr.Measurement:
-    # PS3.3 C.18.1: Numeric Value is a DS of 16 characters; a hundredth of a unit is below what a mask can tell.
-    sites = None if site is None else [site]
-    return sr.Measurement(name=name, value=round(value, 2), unit=unit, finding_sites=sites, method=method)
-
-
-def _algorithm_id(algorithm: AlgorithmIdentity) -> sr.AlgorithmIdentification:
-    return sr.AlgorithmIdentification(
-        name=plain_text(algorithm.name),
-        version=plain_text(algorithm.version),
-        family=codes.ARTIFICIAL_INTELLIGENCE,
-        manufacturer=plain_text(algorithm.manufacturer),
-    )
-
-
-def _observation_context(algorithm: AlgorithmIdentity) -> sr.ObservationContext:
-    device = sr.DeviceObserverIdentifyingAttributes(
-        uid=str(algorithm.device_uid),
-        name="Spondyl",
-        manufacturer_name=plain_text(algorithm.manufacturer),
-        model_name=plain_text(f"{algorithm.name} {algorithm.version}"),
-        serial_number=algorithm.digest[:16],
-    )
-    observer_type = hd.sr.CodedConcept("121007", "DCM", "Device")
-    return sr.ObservationContext(
-        observer_device_context=sr.ObserverContext(observer_type, observer_identifying_attributes=device)
-    )
-
-
-def _procedure(source: Dataset) -> hd.sr.CodedConcept:
-    """Return the imaging procedure that is reported on: as the source codes it, else plain radiography."""
-    performed = source.get("ProcedureCodeSequence")
-    if performed and performed[0].get("CodeValue") and performed[0].get("CodeMeaning"):
-        item = performed[0]
-        return hd.sr.CodedConcept(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
-    return hd.sr.CodedConcept.from_code(codes.PLAIN_RADIOGRAPHY)
-
-
-def _evidence(segmentation: Dataset) -> Dataset:
-    """Return what the evidence sequences need of the Segmentation."""
-    header = Dataset()
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        setattr(header, keyword, segmentation[keyword].value)
-    return header
-
-
-def _comments(algorithm: AlgorithmIdentity, warnings: Sequence[str]) -> list[str]:
-    use = [f"Automatic result of {algorithm.name} {algorithm.version}: {NOT_FOR_DIAGNOSIS}."]
-    return (use if algorithm.research_only else []) + list(dict.fromkeys(warnings))
-
-
-def _add_comments(report: sr.MeasurementReport, comments: Sequence[str]) -> None:
-    """Add comments to the last group, the image's: TID 1501 is extensible, and highdicom offers coded items only."""
-    measurements = report[0].ContentSequence[-1]
-    for comment in comments:
-        item = sr.TextContentItem(
-            name=codes.COMMENT,
-            value=plain_text(comment),
-            relationship_type=sr.RelationshipTypeValues.CONTAINS,
-        )
-        measurements.ContentSequence[-1].ContentSequence.append(item)
-
-
-def _private_scheme() -> CodingSchemeIdentificationItem:
-    return CodingSchemeIdentificationItem(
-        codes.PRIVATE_SCHEME, name="Spondyl measurements", responsible_organization="Spondyl"
     )

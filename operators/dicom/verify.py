@@ -42,7 +42,7 @@ def verify_segmentation(
     Raises:
         ResultError: pixels, centroids, labels or references are not those of the engine and the source.
     """
-    dataset = _read(encoded, source)
+    dataset = read_back(encoded, source)
     uid = dataset.SOPInstanceUID
     decoded = decoded_labelmap(dataset)
     if not decoded.any():
@@ -61,7 +61,7 @@ def verify_segmentation(
             raise ResultError(
                 f"Segmentation {uid}: Segment {structure.segment_number} is not labelled {structure.label}"
             )
-    _require_references(dataset, source)
+    require_references(dataset, source)
 
 
 def decoded_labelmap(dataset: Dataset) -> NDArray[np.uint16]:
@@ -81,7 +81,7 @@ def verify_report(encoded: bytes, source: Sequence[Dataset], segmentation: Datas
     Raises:
         ResultError: a Segment has no group, or a reference leads elsewhere.
     """
-    dataset = _read(encoded, source)
+    dataset = read_back(encoded, source)
     tracked = {str(item.TrackingUID) for item in segmentation.SegmentSequence if "TrackingUID" in item}
     reported = {str(item.UID) for item in _items(dataset) if _concept(item) == "112040"}
     missing = tracked - reported
@@ -93,7 +93,7 @@ def verify_report(encoded: bytes, source: Sequence[Dataset], segmentation: Datas
         raise ResultError(
             f"report {dataset.SOPInstanceUID} refers to instances that are not its own: {sorted(foreign)}"
         )
-    _require_references(dataset, [*source, segmentation])
+    require_references(dataset, [*source, segmentation])
 
 
 def verify_overlay(encoded: bytes, pixels: NDArray[np.uint8], source: Sequence[Dataset]) -> None:
@@ -102,13 +102,18 @@ def verify_overlay(encoded: bytes, pixels: NDArray[np.uint8], source: Sequence[D
     Raises:
         ResultError: the picture or its references are not what was meant.
     """
-    dataset = _read(encoded, source)
+    dataset = read_back(encoded, source)
     if dataset.SOPClassUID != SecondaryCaptureImageStorage or not np.array_equal(dataset.pixel_array, pixels):
         raise ResultError(f"Secondary Capture {dataset.SOPInstanceUID} does not hold the picture; it is not sent")
-    _require_references(dataset, source)
+    require_references(dataset, source)
 
 
-def _read(encoded: bytes, source: Sequence[Dataset]) -> Dataset:
+def read_back(encoded: bytes, source: Sequence[Dataset]) -> Dataset:
+    """Read a result from its bytes and hold its identity against the source's.
+
+    Raises:
+        ResultError: too large, no DICOM, or of another study.
+    """
     if len(encoded) > MOST_BYTES:
         raise ResultError(f"a result of {len(encoded):,} bytes is larger than {MOST_BYTES:,}; it is not sent")
     try:
@@ -125,7 +130,8 @@ def _read(encoded: bytes, source: Sequence[Dataset]) -> Dataset:
     return dataset
 
 
-def _require_references(dataset: Dataset, instances: Sequence[Dataset]) -> None:
+def require_references(dataset: Dataset, instances: Sequence[Dataset]) -> None:
+    """Raise ResultError where a result does not refer to one of the instances."""
     referenced = set(_referenced_instances(dataset))
     for instance in instances:
         if str(instance.SOPInstanceUID) not in referenced:
