@@ -43,6 +43,7 @@ _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID
 _SEXES = ("M", "F", "O")
 _LIBRARY = "Highdicom open-source contributors"
 _FIRST_BULK_GROUP = 0x5000  # curves, overlays and pixel data lie above
+_FUNCTIONAL_GROUPS = 0x5200  # of Enhanced MR: where its frames lie
 _DASHES = str.maketrans({"–": "-", "—": "-", "‑": "-", "−": "-", "×": "x", "≤": "<=", "≥": ">=", "…": "...", "’": "'"})
 
 
@@ -66,7 +67,7 @@ def _completed(dataset: Dataset) -> Dataset:
             )
     header = Dataset()
     for tag in dataset.keys():  # noqa: SIM118  iterating over a Dataset gives elements, not tags
-        if tag.group < _FIRST_BULK_GROUP and not tag.is_private:
+        if (tag.group < _FIRST_BULK_GROUP or tag.group == _FUNCTIONAL_GROUPS) and not tag.is_private:
             header[tag] = deepcopy(dataset[tag])
     for keyword in _IDENTIFYING:
         if keyword not in header:

@@ -83,7 +83,7 @@ def _build(
     label, title = TITLES[part]
     use = NOT_FOR_DIAGNOSIS if algorithm.research_only else "automatic"
     result = hd.seg.Segmentation(
-        source_images=completed_headers(source),
+        source_images=_with_shared_plane(completed_headers(source), stack),
         pixel_array=in_source_frames(labelmap, stack),
         segmentation_type=ENCODING_OF[profile],
         segment_descriptions=[
@@ -108,6 +108,19 @@ def _build(
     if profile == "ohif":
         put_background_last(result)
     return result
+
+
+def _with_shared_plane(headers: list[Dataset], stack: SliceStack) -> list[Dataset]:
+    """Give Enhanced MR its plane and pixel size in the shared groups, where highdicom looks for them."""
+    first = stack.frames[0]
+    if first.frame_number is None:
+        return headers
+    shared = headers[0].SharedFunctionalGroupsSequence[0]
+    own = headers[0].PerFrameFunctionalGroupsSequence[first.frame_number - 1]
+    for macro in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+        if macro not in shared:
+            setattr(shared, macro, own[macro].value)
+    return headers
 
 
 def in_source_frames(labelmap: NDArray[np.uint16], stack: SliceStack) -> NDArray[np.uint16]:

@@ -12,12 +12,15 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import (
     DigitalXRayImageStorageForProcessing,
+    MRImageStorage,
+    MRSpectroscopyStorage,
     MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
 )
 
 from operators.dicom.body_region import REGION_CODES, body_region
-from operators.dicom.routing import RoutesError, RoutingDecision, load_rules, route
+from operators.dicom.mr_acquisition import plane
+from operators.dicom.routing import RoutesError, RoutingDecision, load_rules, mr_contrast, route
 from operators.dicom.series import SourceInstance, SourceSeries
 from tests.made_dicom import made_dx
 
@@ -64,6 +67,22 @@ BARE: dict[str, object] = dict.fromkeys(
         "SeriesDescription",
     )
 )
+SAGITTAL = [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]
+MR: dict[str, object] = {
+    "Modality": "MR",
+    "SOPClassUID": MRImageStorage,
+    "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"],
+    "ImageOrientationPatient": SAGITTAL,
+    "SliceThickness": "4.0",
+    "ScanningSequence": "SE",
+    "EchoTime": "100",
+    "RepetitionTime": "3500",
+    "BodyPartExamined": "LSPINE",
+    "AnatomicRegionSequence": None,
+    "ViewCodeSequence": None,
+    "StudyDescription": None,
+    "SeriesDescription": "t2_tse_sag",
+}
 LUMBAR: dict[str, object] = {"BodyPartExamined": "LSPINE", "AnatomicRegionSequence": None}
 
 # What the header says → words of the sentence; engine spinefm.
@@ -145,7 +164,36 @@ SKIPPED: dict[str, tuple[dict[str, object], str]] = {
     "mammography": ({"Modality": "MG"}, "skipped: MG; no engine takes it"),
     "CT": ({"Modality": "CT"}, "skipped: CT; no engine takes it"),
     "no modality": ({"Modality": None}, "skipped: an object without Modality; no engine takes it"),
-    "MR": ({"Modality": "MR"}, "skipped: MR; no installed pack takes it"),
+    "MR": ({**MR}, "skipped: sagittal T2w MR of the lumbar spine; no installed pack takes it"),
+    "MR spectroscopy": ({**MR, "SOPClassUID": MRSpectroscopyStorage}, "skipped: MR as MR Spectroscopy Storage"),
+    "MR localizer": ({**MR, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "skipped: MR, localizer"),
+    "MR scout": ({**MR, "SeriesDescription": "Survey"}, "skipped: MR, described as a localizer"),
+    "MR derived": (
+        {**MR, "ImageType": ["DERIVED", "SECONDARY", "MPR"]},
+        "skipped: MR DERIVED\\SECONDARY\\MPR, derived",
+    ),
+    "MR phase": (
+        {**MR, "ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]},
+        "skipped: MR ORIGINAL\\PRIMARY\\P\\ND, derived",
+    ),
+    "MR axial": (
+        {**MR, "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "SliceThickness": "7.5"},
+        "skipped: MR, axial, 7.5 mm slices; SPINEPS needs a sagittal plane",
+    ),
+    "MR coronal": ({**MR, "ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "skipped: MR, coronal, 4.0 mm slices"),
+    "MR oblique": (
+        {**MR, "ImageOrientationPatient": [0.7071, 0.7071, 0, 0, 0, -1]},
+        "skipped: MR, oblique, 4.0 mm slices; SPINEPS needs a sagittal plane",
+    ),
+    "MR without orientation": ({**MR, "ImageOrientationPatient": None}, "skipped: MR without Image Orientation"),
+    "MR of the knee": (
+        {**MR, "BodyPartExamined": "KNEE", "AnatomicRegionSequence": None},
+        "skipped: MR of the knee; SPINEPS needs the spine",
+    ),
+    "MR of the brain by description": (
+        {**MR, "BodyPartExamined": None, "AnatomicRegionSequence": None, "StudyDescription": "MR brain"},
+        "skipped: MR described as another part of the body",
+    ),
     "digitised film": ({"Modality": "RG"}, "skipped: lateral RG of the cervical spine; no installed pack takes it"),
 }
 
@@ -161,13 +209,72 @@ def test_what_no_engine_takes_is_skipped_with_a_sentence(case: str) -> None:
     assert decision.reason.startswith(beginning)
 
 
+T2_PACK = {"modality": ["MR"], "plane": ["sagittal"], "contrast": ["T2w"]}
+
+
 def test_mr_is_taken_as_soon_as_a_pack_accepts_it() -> None:
     """What is skipped for want of a pack is no rule: it follows from the packs."""
-    spineps = SomePack("spineps-t2w", "spineps", {"modality": ["MR"]})
+    decision = decide(header(**MR), [SomePack(), SomePack("spineps-t2w", "spineps", T2_PACK)])
 
-    decision = decide(header(Modality="MR"), [SomePack(), spineps])
+    assert (decision.engine, decision.pack, decision.contrast) == ("spineps", "spineps-t2w", "T2w")
+    assert decision.reason == "sagittal T2w MR of the lumbar spine"
 
-    assert (decision.engine, decision.pack) == ("spineps", "spineps-t2w")
+
+def test_a_contrast_that_no_pack_takes_is_skipped_with_what_there_is() -> None:
+    """Which pack takes which contrast is the pack's declaration."""
+    decision = decide(header(**{**MR, "EchoTime": "10", "RepetitionTime": "550"}), [SomePack("p", "spineps", T2_PACK)])
+
+    assert decision.reason == (
+        "skipped: sagittal T1w MR of the lumbar spine; no installed pack takes it (p takes T2w MR of the whole spine)"
+    )
+
+
+@pytest.mark.parametrize("region", ["CSPINE", "TSPINE", "LSPINE", "SPINE"])
+def test_every_station_of_the_spine_is_taken(region: str) -> None:
+    """Cervical, thoracic, lumbar and whole."""
+    attributes = {**MR, "BodyPartExamined": region, "AnatomicRegionSequence": None}
+
+    assert decide(header(**attributes), [SomePack("p", "spineps", T2_PACK)]).engine == "spineps"
+
+
+CONTRASTS: dict[str, tuple[dict[str, object], str]] = {
+    "T2 TSE": ({"EchoTime": "100", "RepetitionTime": "3500"}, "T2w"),
+    "T1 TSE": ({"EchoTime": "11", "RepetitionTime": "600"}, "T1w"),
+    "STIR": ({"EchoTime": "60", "RepetitionTime": "4500", "InversionTime": "160"}, "STIR"),
+    "T1 FLAIR": ({"EchoTime": "12", "RepetitionTime": "2200", "InversionTime": "860"}, "T1w"),
+    "FLAIR": ({"EchoTime": "110", "RepetitionTime": "9000", "InversionTime": "2500"}, "other"),
+    "T2 fat-suppressed": ({"EchoTime": "80", "RepetitionTime": "4000", "ScanOptions": "FS"}, "STIR"),
+    "proton density": ({"EchoTime": "25", "RepetitionTime": "3000"}, "other"),
+    "gradient echo": ({"EchoTime": "14", "RepetitionTime": "500", "ScanningSequence": "GR"}, "other"),
+    "told by name": ({"EchoTime": None, "RepetitionTime": None, "SeriesDescription": "sag TIRM"}, "STIR"),
+    "T2 by name": ({"EchoTime": None, "RepetitionTime": None, "SeriesDescription": "t2_tse_sag"}, "T2w"),
+    "T2* by name": ({"EchoTime": None, "RepetitionTime": None, "SeriesDescription": "t2* medic"}, "other"),
+    "measured outweighs described": (
+        {"EchoTime": "10", "RepetitionTime": "500", "SeriesDescription": "t2 sag"},
+        "T1w",
+    ),
+    "not told": ({"EchoTime": None, "RepetitionTime": None, "SeriesDescription": ""}, "other"),
+}
+
+
+@pytest.mark.parametrize("case", CONTRASTS)
+def test_the_contrast_follows_from_the_acquisition(case: str) -> None:
+    """Times first, names last."""
+    attributes, contrast = CONTRASTS[case]
+
+    assert mr_contrast(header(**{**MR, **attributes})) == contrast
+
+
+def test_enhanced_mr_tells_plane_and_contrast_in_its_functional_groups() -> None:
+    """PS3.3 C.7.6.16: orientation and echo stand in macros there."""
+    dataset = header(**{**MR, "ImageOrientationPatient": None, "EchoTime": None})
+    orientation, echo, groups = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = SAGITTAL
+    echo.EffectiveEchoTime = 95.0
+    groups.PlaneOrientationSequence, groups.MREchoSequence = [orientation], [echo]
+    dataset.SharedFunctionalGroupsSequence = [groups]
+
+    assert (plane(dataset), mr_contrast(dataset)) == ("sagittal", "T2w")
 
 
 def test_without_packs_nothing_is_routed() -> None:

@@ -1,0 +1,267 @@
+"""Results of an MR volume: two Segmentations in the source's geometry, a report that points at one, a picture."""
+
+from dataclasses import replace
+from itertools import permutations, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from models.contracts import VolumeResult
+from models.quantity import Quantity
+from models.spineps.morphometry import CanalMeasures, DiscMeasures, VertebraMeasures, VolumeMorphometry
+from operators.dicom.errors import ResultError
+from operators.dicom.identity import AlgorithmIdentity, Profile
+from operators.dicom.picture import Caption
+from operators.dicom.verify import encode, verify_report
+from operators.dicom.volume import SliceStack, plan_volumes, read_volume
+from operators.dicom.volume_picture import render_volume
+from operators.dicom.volume_report import build_volume_report
+from operators.dicom.volume_segmentation import VolumeSegmentations, build_volume_segmentations
+from operators.dicom.volume_verify import centroids_lps, verify_volume_segmentation
+from tests.made_mr import SAGITTAL, made_enhanced_mr, made_mr, series_of
+from tests.made_volume import made_result, made_voxels
+
+ALGORITHM = AlgorithmIdentity("spineps-made", "1", "ab" * 32, "0.1")
+PROFILES: tuple[Profile, ...] = ("standard", "ohif")
+MORPHOMETRY = VolumeMorphometry(
+    vertebrae=(
+        VertebraMeasures(1, "L4", Quantity(100.0, "mm3"), anterior_height=Quantity(27.5, "mm")),
+        VertebraMeasures(3, "L5", Quantity(100.0, "mm3"), listhesis_offset=Quantity(2.25, "mm")),
+    ),
+    discs=(DiscMeasures(2, "L4/L5", Quantity(50.0, "mm3"), Quantity(9.5, "mm"), Quantity(0.27, "ratio")),),
+    canal=(CanalMeasures("L4", Quantity(15.5, "mm"), Quantity(210.0, "mm2")),),
+    lordoses=(),
+    warnings=("L5 is cut by the field of view",),
+)
+
+
+def stack_of(folder: Path, affine: NDArray[np.float64] = SAGITTAL, *, enhanced: bool = False) -> SliceStack:
+    """The stack that a made Series is planned as."""
+    datasets = [made_enhanced_mr(made_voxels(), affine)] if enhanced else made_mr(made_voxels(), affine)
+    return plan_volumes(series_of(datasets, folder)).chosen
+
+
+def result_on(stack: SliceStack) -> VolumeResult:
+    """The made result on the grid of a stack, which may count its slices from the other side."""
+    return made_result(stack.affine)
+
+
+def build(stack: SliceStack, profile: Profile = "standard") -> VolumeSegmentations:
+    """Both Segmentations of the made result."""
+    return build_volume_segmentations(result_on(stack), stack, algorithm=ALGORITHM, profile=profile)
+
+
+def held_against_the_engine(stack: SliceStack, profile: Profile) -> None:
+    """Centroids from the Segmentation's own geometry against those of the engine."""
+    result, built = result_on(stack), build(stack, profile)
+    for segmentation, structures in ((built.vertebrae, result.vertebrae), (built.substructures, result.substructures)):
+        _, centroids = centroids_lps(segmentation)
+        for structure in structures:
+            np.testing.assert_allclose(centroids[structure.segment_number], structure.centroid_lps_mm, atol=2e-3)
+
+
+@pytest.mark.parametrize("signs", list(product((1, -1), repeat=3)))
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+def test_a_labelmap_goes_out_with_the_geometry_it_came_in_with(
+    tmp_path: Path, axes: tuple[int, ...], signs: tuple[int, ...]
+) -> None:
+    """All 48 axis-aligned orientations of slices, rows and columns."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.eye(3)[:, list(axes)] * np.array([4.0, 1.0, 0.7]) * signs
+    affine[:3, 3] = (5, -70, 110)
+
+    held_against_the_engine(stack_of(tmp_path, affine), "ohif")
+
+
+@settings(deadline=None, max_examples=15)
+@given(turns=st.tuples(*[st.floats(-0.6, 0.6)] * 3), profile=st.sampled_from(PROFILES))
+def test_oblique_labelmaps_go_out_where_they_came_in(
+    tmp_path_factory: pytest.TempPathFactory, turns: tuple[float, float, float], profile: Profile
+) -> None:
+    """Turned about all three axes."""
+    matrix = np.eye(3)
+    for axis, angle in enumerate(turns):
+        c, s = np.cos(angle), np.sin(angle)
+        matrix = np.roll(np.roll(np.array([[1, 0, 0], [0, c, -s], [0, s, c]]), axis, 0), axis, 1) @ matrix
+    affine = SAGITTAL.copy()
+    affine[:3, :3] = matrix @ affine[:3, :3]
+
+    held_against_the_engine(stack_of(tmp_path_factory.mktemp("oblique"), affine), profile)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("enhanced", [False, True])
+def test_both_segmentations_pass_the_last_look(tmp_path: Path, profile: Profile, enhanced: bool) -> None:
+    """From single frames and from Enhanced MR; decoded from their bytes they are the labelmaps."""
+    stack = stack_of(tmp_path, enhanced=enhanced)
+    result, built = result_on(stack), build(stack, profile)
+
+    verify_volume_segmentation(encode(built.vertebrae), result.vertebra_labelmap, stack, result.vertebrae)
+    verify_volume_segmentation(encode(built.substructures), result.subregion_labelmap, stack, result.substructures)
+
+
+def test_the_two_lie_in_series_of_their_own_in_the_source_study(tmp_path: Path) -> None:
+    """OHIF shows only the last Segmentation of a Series; a repeat gives the same identifiers."""
+    stack = stack_of(tmp_path)
+    first, again, other = build(stack), build(stack), build(stack, "ohif")
+
+    source = stack.datasets[0]
+    assert first.vertebrae.SeriesInstanceUID != first.substructures.SeriesInstanceUID
+    assert first.vertebrae.SeriesNumber != first.substructures.SeriesNumber
+    for one, same, another in (
+        (first.vertebrae, again.vertebrae, other.vertebrae),
+        (first.substructures, again.substructures, other.substructures),
+    ):
+        assert one.StudyInstanceUID == source.StudyInstanceUID
+        assert one.FrameOfReferenceUID == source.FrameOfReferenceUID
+        assert encode(one) == encode(same)
+        assert one.SOPInstanceUID != another.SOPInstanceUID
+
+
+def test_segments_are_named_by_level_and_coded(tmp_path: Path) -> None:
+    """Vertebra, disc, structure; left and right as a modifier."""
+    built = build(stack_of(tmp_path))
+
+    vertebrae = {
+        item.SegmentLabel: item.SegmentedPropertyTypeCodeSequence[0] for item in built.vertebrae.SegmentSequence
+    }
+    assert {label: code.CodeValue for label, code in vertebrae.items()} == {
+        "L4": "11994002",
+        "L4/L5": "243923001",
+        "L5": "49668003",
+    }
+    structures = [item.SegmentLabel for item in built.substructures.SegmentSequence]
+    assert structures == ["vertebral arch", "vertebral body", "spinal canal", "intervertebral disc"]
+
+
+def test_each_frame_points_at_the_slice_it_lies_on(tmp_path: Path) -> None:
+    """Derivation Image: the source instance with the same position."""
+    stack = stack_of(tmp_path)
+    positions = {str(d.SOPInstanceUID): [float(x) for x in d.ImagePositionPatient] for d in stack.datasets}
+
+    for groups in build(stack).vertebrae.PerFrameFunctionalGroupsSequence:
+        source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        own = [float(x) for x in groups.PlanePositionSequence[0].ImagePositionPatient]
+        assert positions[source.ReferencedSOPInstanceUID] == pytest.approx(own, abs=1e-3)
+
+
+def test_a_frame_of_enhanced_mr_is_pointed_at_by_its_number(tmp_path: Path) -> None:
+    """One instance, many frames."""
+    built = build(stack_of(tmp_path, enhanced=True))
+
+    numbers = {
+        int(groups.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber)
+        for groups in built.vertebrae.PerFrameFunctionalGroupsSequence
+    }
+    assert numbers == {2, 3, 4, 5, 6}
+
+
+def _shifted(dataset: Dataset) -> None:
+    for groups in dataset.PerFrameFunctionalGroupsSequence:
+        groups.PlanePositionSequence[0].ImagePositionPatient[2] += 1
+
+
+def _relabelled(dataset: Dataset) -> None:
+    dataset.SegmentSequence[0].SegmentLabel = "L3"
+
+
+def _emptied(dataset: Dataset) -> None:
+    dataset.PixelData = bytes(len(dataset.PixelData))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [(_shifted, r"lies \d.0 mm from"), (_relabelled, "not labelled L4"), (_emptied, "has 0 voxels, not")],
+)
+def test_a_segmentation_that_says_something_else_is_not_sent(tmp_path: Path, fault, message: str) -> None:  # type: ignore[no-untyped-def]
+    """The last look before it is written."""
+    stack = stack_of(tmp_path)
+    result, built = result_on(stack), build(stack).vertebrae
+    fault(built)
+
+    with pytest.raises(ResultError, match=message):
+        verify_volume_segmentation(encode(built), result.vertebra_labelmap, stack, result.vertebrae)
+
+
+def test_nothing_found_and_foreign_grids_are_refused(tmp_path: Path) -> None:
+    """An empty Segmentation is never sent."""
+    stack = stack_of(tmp_path)
+    result = result_on(stack)
+
+    for wrong, message in (
+        (replace(result, vertebrae=()), "nothing was segmented"),
+        (replace(result, vertebra_labelmap=result.vertebra_labelmap[1:]), "labelmap of"),
+        (replace(result, vertebrae=result.vertebrae[:2]), "labelmap for series .* holds"),
+    ):
+        with pytest.raises(ResultError, match=message):
+            build_volume_segmentations(wrong, stack, algorithm=ALGORITHM)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_report_has_a_group_per_segment_with_what_was_measured(tmp_path: Path, profile: Profile) -> None:
+    """TID 1411 groups that point at Segments, a group for the whole spine, doubts as comments."""
+    stack = stack_of(tmp_path)
+    segmentation = build(stack, profile).vertebrae
+    report = build_volume_report(
+        MORPHOMETRY, result_on(stack), stack, segmentation=segmentation, algorithm=ALGORITHM, profile=profile
+    )
+
+    verify_report(encode(report), stack.datasets, segmentation)
+    values = {
+        (str(item.ConceptNameCodeSequence[0].CodeValue), float(item.MeasuredValueSequence[0].NumericValue))
+        for item in _all_items(report)
+        if item.ValueType == "NUM"
+    }
+    assert {
+        ("HEIGHT-A", 27.5),
+        ("LISTHESIS", 2.25),
+        ("DISC-HEIGHT", 9.5),
+        ("DISC-INDEX", 0.27),
+        ("CANAL-AP", 15.5),
+        ("CANAL-AREA", 210.0),
+    } <= values
+    texts = {str(item.TextValue) for item in _all_items(report) if item.ValueType == "TEXT"}
+    assert {"the lowest disc is faint", "L5 is cut by the field of view"} <= texts
+    segments = {
+        int(number)
+        for item in _all_items(report)
+        if item.ValueType == "IMAGE" and "ReferencedSegmentNumber" in item.ReferencedSOPSequence[0]
+        for number in np.atleast_1d(item.ReferencedSOPSequence[0].ReferencedSegmentNumber)
+    }
+    assert segments == {1, 2, 3}
+
+
+def _all_items(dataset: Dataset) -> list[Dataset]:
+    items = list(dataset.get("ContentSequence") or [])
+    return items + [below for item in items for below in _all_items(item)]
+
+
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1), (1, 1, -1)])
+def test_the_picture_is_the_same_however_the_stack_was_stored(tmp_path: Path, signs: tuple[int, ...]) -> None:
+    """Head up, facing left: bodies left of the canal, L4 above L5, whichever way rows and columns run."""
+    affine = SAGITTAL.copy()
+    affine[:3, :3] = affine[:3, :3] * signs
+    stack = stack_of(tmp_path, affine)
+    result = result_on(stack)
+
+    picture = render_volume(read_volume(stack, contrast="T2w"), result, Caption("made"))
+
+    half = picture.shape[1] // 2
+    upwards = signs[1] > 0
+    colours = {"L4": (0x3D, 0xDC, 0x97), "L5": (0xFF, 0x5C, 0x8A)}
+    rows = {level: _where(picture[:, :half], colour)[0] for level, colour in colours.items()}
+    assert (rows["L4"] < rows["L5"]) == upwards
+    canal, body = (_where(picture[:, half:], colour)[1] for colour in ((0x38, 0xD6, 0xE8), (0x4E, 0x9B, 0xFF)))
+    assert (body < canal) == (signs[2] > 0)
+
+
+def _where(picture: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Mean (row, column) of the contour drawn in a colour."""
+    near = np.abs(picture.astype(int) - colour).sum(-1) < 12
+    assert near.any()
+    return np.argwhere(near).mean(0)
