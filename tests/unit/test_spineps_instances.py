@@ -1,0 +1,201 @@
+"""From structures to vertebrae: centres, fusion, combination."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models.spineps.centres import find_centres
+from models.spineps.clean import clean_subregions, fill_holes, without_outliers, without_specks
+from models.spineps.combine import claim_the_rest, combine
+from models.spineps.cutouts import Prediction, predict_cutouts
+from models.spineps.fusion import couples_of, fuse
+from models.spineps.instance_network import InstanceNetwork, build_instance_network
+
+SPACING = (1.0, 1.0, 2.0)
+HEIGHT, GAP, COUNT = 14, 6, 5
+
+
+def column(count: int = COUNT) -> NDArray[np.uint8]:
+    """Bodies with arches behind them, discs between: (P, I, R) in SPINEPS' labels."""
+    labels = np.zeros((48, count * (HEIGHT + GAP) + 10, 20), np.uint8)
+    labels[26:34, :, 7:13] = 61
+    for index in range(count):
+        top = 5 + index * (HEIGHT + GAP)
+        labels[6:26, top : top + HEIGHT, 4:16] = 49
+        labels[34:42, top + 2 : top + HEIGHT - 2, 6:14] = 41
+        if index + 1 < count:
+            labels[6:26, top + HEIGHT + 1 : top + HEIGHT + GAP - 1, 4:16] = 100
+    return labels
+
+
+def test_each_body_has_a_centre_from_the_feet_upwards() -> None:
+    """In the middle of the body, whatever stands behind it."""
+    centres = find_centres(column(), SPACING)
+
+    assert len(centres) == COUNT
+    for index, (p, i, r) in enumerate(reversed(centres)):
+        assert (p, i, r) == pytest.approx((15.5, 5 + index * (HEIGHT + GAP) + (HEIGHT - 1) / 2, 9.5), abs=0.6)
+
+
+def test_bodies_that_grew_together_are_parted() -> None:
+    """Two discs in a row would stand without a body between them: the largest is cut in two."""
+    labels = column(7)
+    first, second = 5 + 2 * (HEIGHT + GAP), 5 + 3 * (HEIGHT + GAP)
+    labels[6:26, first : second + HEIGHT, 4:16] = 49  # the third body, its disc and the fourth in one
+    labels[6:10, first + HEIGHT + 1 : second - 1, 4:16] = 100  # a sliver of the disc is still seen
+
+    centres = sorted(i for _, i, _ in find_centres(labels, SPACING))
+
+    assert len(centres) == 7
+    assert centres[2] == pytest.approx(first + HEIGHT / 2, abs=3)
+    assert centres[3] == pytest.approx(second + HEIGHT / 2, abs=3)
+
+
+def prediction(centre: int, vertebra: int, start: int, length: int = 10) -> Prediction:
+    """A bar along I."""
+    mask = np.ones((4, length, 4), bool)
+    return Prediction(centre, vertebra, (slice(2, 6), slice(start, start + length), slice(1, 5)), mask, mask.size)
+
+
+def test_three_views_of_a_vertebra_become_one() -> None:
+    """Its own centre's and those of its neighbours; a voxel that two have belongs to it."""
+    seen = [
+        prediction(0, 2, 20),
+        prediction(1, 0, 20),
+        prediction(2, 1, 22),
+        prediction(1, 1, 40),
+        prediction(0, 0, 40),
+    ]
+
+    fused = fuse(seen, (10, 60, 8))
+
+    assert set(np.unique(fused.labelmap)) == {0, 1, 2}
+    one = int(fused.labelmap[3, 25, 2])
+    assert np.flatnonzero(fused.labelmap[3, :, 2] == one).tolist() == list(range(20, 30))
+    assert fused.agreement[one] > 0.8
+
+
+def test_couples_are_ranked_by_size_and_agreement() -> None:
+    """Three that agree come before two that agree as well."""
+    seen = [prediction(0, 0, 0), prediction(1, 1, 0), prediction(2, 2, 0), prediction(3, 0, 30), prediction(4, 1, 30)]
+
+    couples = couples_of(seen)
+
+    assert [len(couple.members) for couple in couples] == [3, 2]
+
+
+def test_partners_that_disagree_with_each_other_are_not_both_taken() -> None:
+    """Both overlap the anchor by half, not one another."""
+    seen = [prediction(1, 0, 10, 20), prediction(0, 0, 0, 16), prediction(2, 0, 24, 16)]
+
+    assert max(len(couple.members) for couple in couples_of(seen)) == 2
+
+
+def test_what_lies_in_taken_voxels_is_left_out() -> None:
+    """More than 60 % of it belongs to another vertebra already."""
+    seen = [prediction(0, 0, 20), prediction(1, 1, 20), prediction(9, 0, 22)]
+
+    assert len(fuse(seen, (10, 60, 8)).agreement) == 1
+
+
+def test_every_voxel_of_bone_gets_its_vertebra_and_discs_their_place() -> None:
+    """What the instance network missed goes to the vertebra it touches; discs are numbered by the body above."""
+    labels, instances = column(3), np.zeros((48, 70, 20), np.uint16)
+    for index in range(3):
+        top = 5 + index * (HEIGHT + GAP)
+        instances[8:26, top + 2 : top + HEIGHT - 2, 4:16] = index + 1
+        instances[36:40, top + 4 : top + HEIGHT - 4, 6:14] = index + 1
+
+    combined = combine(labels, instances, SPACING)
+
+    assert np.array_equal(combined.vertebrae > 0, np.isin(labels, (41, 49)))
+    for index in range(3):
+        top = 5 + index * (HEIGHT + GAP)
+        assert set(np.unique(combined.vertebrae[:, top : top + HEIGHT])) - {0} == {index + 1}
+    assert combined.discs[10, 5 + HEIGHT + 2, 8] == 1
+    assert combined.discs[10, 5 + 2 * HEIGHT + GAP + 2, 8] == 2
+
+
+def test_bone_that_touches_no_vertebra_is_dropped() -> None:
+    """A false island far from every instance."""
+    labels, instances = column(3), np.zeros((48, 70, 20), np.uint16)
+    instances[6:26, 5:19, 4:16] = 1
+    labels[45:48, 60:63, 0:3] = 41
+
+    combined = combine(labels, instances, SPACING)
+
+    assert combined.subregions[46, 61, 1] == 0
+
+
+def test_an_articular_process_is_one_vertebras() -> None:
+    """Where the next has less than half as much of it."""
+    labels, instances = column(2), np.zeros((48, 50, 20), np.uint16)
+    instances[:, :21], instances[:, 21:] = 1, 2
+    labels[30:33, 14:24, 6:9] = 47  # seven rows in the first, three in the second
+
+    combined = combine(labels, instances, SPACING)
+
+    assert set(np.unique(combined.vertebrae[30:33, 14:24, 6:9])) == {1}
+
+
+def test_the_rest_is_claimed_in_two_rounds_and_by_touch() -> None:
+    """A long remainder goes wholly to what it touches."""
+    vertebrae, bony = np.zeros((3, 30, 3), np.uint16), np.zeros((3, 30, 3), bool)
+    bony[1, 2:20, 1], bony[1, 25:28, 1] = True, True
+    vertebrae[1, 2:5, 1] = 4
+
+    claimed = claim_the_rest(vertebrae, bony)
+
+    assert np.all(claimed[1, 2:20, 1] == 4)
+    assert np.all(claimed[1, 25:28, 1] == 0)
+
+
+def test_specks_outliers_and_holes_are_cleaned() -> None:
+    """Specks by volume, outliers by distance from the spine, holes by what encloses them."""
+    labels = column()
+    labels[20, 12, 10] = 0  # a hole in a body
+    labels[0:2, 0:2, 0] = 41  # a speck
+    labels[44:48, 60:70, 17:20] = 41  # near the spine: part of it
+    labels = np.pad(labels, ((0, 60), (0, 0), (0, 0)))
+    labels[100:106, 40:60, 2:18] = 49  # far off
+
+    cleaned = clean_subregions(labels, SPACING)
+
+    assert cleaned[20, 12, 10] == 49
+    assert cleaned[0, 0, 0] == 0
+    assert cleaned[45, 65, 18] == 41
+    assert not cleaned[100:106].any()
+
+
+def test_cleaning_alone_does_what_it_says() -> None:
+    """Each step by itself."""
+    labels = column()
+    labels[0, 0, 0] = 41
+
+    assert without_specks(labels, (41,), 2)[0, 0, 0] == 0
+    assert without_outliers(labels, SPACING).sum() <= labels.sum()
+    assert np.array_equal(fill_holes(labels, (49,)), labels)
+
+
+def small_network(channels: int) -> InstanceNetwork:
+    """A network of the published layout, narrow."""
+    torch.manual_seed(0)
+    return build_instance_network({"dim": 8, "dim_mults": [1, 2], "channels": channels, "classes": 4}).eval()
+
+
+@pytest.mark.parametrize("channels", [1, 10, 11])
+def test_cutouts_at_the_border_are_padded_and_come_back_in_place(channels: int) -> None:
+    """One-hot or, for the oldest network, one channel; masks lie within the volume."""
+    labels = column()
+    with torch.inference_mode():
+        found, notes = predict_cutouts(
+            labels, find_centres(labels, SPACING), small_network(channels), (32, 48, 16), torch.device("cpu")
+        )
+
+    assert notes == ()
+    assert found
+    for one in found:
+        assert one.mask.shape == tuple(s.stop - s.start for s in one.box)
+        assert all(s.start >= 0 and s.stop <= n for s, n in zip(one.box, labels.shape, strict=True))
+        assert one.voxels == one.mask.sum()

@@ -1,0 +1,72 @@
+"""Levels from what is seen: the sacrum, the dens, both, or neither."""
+
+import pytest
+
+from models.spineps.levels import CHAIN, BodyShape, Levels, name_levels
+
+
+def spine(count: int, *, dens_at: int | None = None, without: int | None = None) -> list[BodyShape]:
+    """Bodies 30 mm apart; one may have a dens, one may not have been found."""
+    bodies = [BodyShape((0.0, 30.0 * index, 0.0), 24.0, 1.0) for index in range(count)]
+    if dens_at is not None:
+        bodies[dens_at] = BodyShape(bodies[dens_at].centre, 38.0, 0.6)
+    if without is not None:
+        del bodies[without]
+    return bodies
+
+
+def named(bodies: list[BodyShape], *, sacrum: bool = False, region: str | None = None) -> Levels:
+    """Name them."""
+    return name_levels(bodies, sacrum=sacrum, body_region=region)  # type: ignore[arg-type]
+
+
+def test_from_the_sacrum_upwards() -> None:
+    """The last above it is L5."""
+    levels = named(spine(6), sacrum=True)
+
+    assert levels.names == ("T12", "L1", "L2", "L3", "L4", "L5")
+    assert (levels.numbering, levels.warnings, levels.factor) == ("landmark", (), 1.0)
+
+
+@pytest.mark.parametrize(("dens_at", "first"), [(0, "C2"), (1, "C1")])
+def test_from_the_dens_downwards(dens_at: int, first: str) -> None:
+    """The axis is the first, or the second where the atlas was found."""
+    levels = named(spine(7, dens_at=dens_at))
+
+    start = CHAIN.index(first)
+    assert levels.names == CHAIN[start : start + 7]
+    assert levels.numbering == "landmark"
+
+
+def test_a_whole_spine_that_counts_right_is_not_doubted() -> None:
+    """23 from C2 to L5."""
+    levels = named(spine(23, dens_at=0), sacrum=True)
+
+    assert (levels.names[0], levels.names[-1], levels.warnings) == ("C2", "L5", ())
+
+
+@pytest.mark.parametrize(("count", "last"), [(24, "L6"), (22, "L4")])
+def test_a_whole_spine_with_another_count_is_counted_from_above_and_doubted(count: int, last: str) -> None:
+    """T13 or L6, or one less: said, with less confidence."""
+    levels = named(spine(count, dens_at=0), sacrum=True)
+
+    assert levels.names[-1] == last
+    assert f"{count} vertebrae from C2 to the sacrum, 23 expected" in levels.warnings[0]
+    assert levels.factor < 1
+
+
+def test_a_vertebra_that_was_not_found_is_counted() -> None:
+    """A step twice as long as those beside it."""
+    levels = named(spine(6, without=2), sacrum=True)
+
+    assert levels.names == ("T12", "L1", "L3", "L4", "L5")
+    assert "not found" in levels.warnings[0]
+
+
+def test_without_a_landmark_the_lumbar_spine_is_assumed_and_others_stay_open() -> None:
+    """Never a level without a sentence."""
+    lumbar, thoracic = named(spine(4), region="lumbar"), named(spine(4), region="thoracic")
+
+    assert (lumbar.names, lumbar.numbering) == (("L2", "L3", "L4", "L5"), "assumed")
+    assert (thoracic.names, thoracic.numbering) == ((None,) * 4, "unknown")
+    assert all("no landmark" in levels.warnings[0] for levels in (lumbar, thoracic))
