@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from pydicom.dataset import Dataset
+
 from models.contracts import RadiographResult, VolumeResult
 from models.spinefm.morphometry import measure_spine
 from models.spineps.morphometry import measure_volume
@@ -64,16 +66,25 @@ class RunPlan:
 def decide(series: SourceSeries, plan: RunPlan, *, view_number: int = 1) -> SeriesOutcome:
     """Route a Series; the outcome is `skipped`, or `succeeded` so far.
 
-    An MR Series of which no volume can be made is skipped: that is known before anything is decoded.
+    An MR Series may hold several stacks: the one that would be segmented decides. A Series of which no volume can be
+    made is skipped: that is known before anything is decoded.
     """
-    decision = route(series, plan.rules, plan.packs, default_pack=plan.default_pack)
-    if decision.engine == "spineps":
-        try:
-            plan_volumes(series)
-        except VolumeError as error:
-            decision = replace(decision, engine=None, pack=None, reason=f"skipped: {decision.reason}; {error}")
+    header, fault = _header(series)
+    decision = route(series, plan.rules, plan.packs, default_pack=plan.default_pack, header=header)
+    if decision.engine == "spineps" and fault is not None:
+        decision = replace(decision, engine=None, pack=None, reason=f"skipped: {decision.reason}; {fault}")
     status = "skipped" if decision.engine is None else "succeeded"
     return SeriesOutcome(series, decision, status, decision.reason, view_number)  # type: ignore[arg-type]
+
+
+def _header(series: SourceSeries) -> tuple[Dataset | None, VolumeError | None]:
+    """Return the header of an MR Series' best stack, or why there is none."""
+    if series.modality != "MR":
+        return None, None
+    try:
+        return plan_volumes(series).chosen.header, None
+    except VolumeError as fault:
+        return None, fault
 
 
 def segment_radiograph(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:

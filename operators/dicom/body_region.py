@@ -1,10 +1,12 @@
 """Which part of the spine a header names, by code, by Body Part Examined, and last by description."""
 
 import re
+from typing import Any
 
 from pydicom.dataset import Dataset
 
 from models.contracts import BodyRegion
+from operators.dicom.mr_acquisition import find_value
 
 # PS3.16 CID 4031, PS3.16 Annex L: (SCT code, SRT code, Body Part Examined …); technicians' spellings after those.
 REGION_CODES: dict[str, BodyRegion] = {
@@ -34,18 +36,24 @@ REGION_BODY_PARTS: dict[str, BodyRegion] = {
     "LUMBOSACRALSPINE": "lumbar",
     "LWS": "lumbar",
 }
-# English, German, French, Spanish, Italian and Portuguese words that technicians type.
-REGION_WORDS: tuple[tuple[BodyRegion, re.Pattern[str]], ...] = (
-    ("cervical", re.compile(r"\bc[\W_]?spine\b|cervic|\bhws\b|halswirbel", re.IGNORECASE)),
-    ("thoracic", re.compile(r"\b[td][\W_]?spine\b|thorac\w*[\W_]+spine|\bbws\b|brustwirbel|dorsal", re.IGNORECASE)),
-    ("lumbar", re.compile(r"\bl[\W_]?s?[\W_]?spine\b|lumb|lomb|\blws\b|lendenwirbel", re.IGNORECASE)),
+# English, German, French, Spanish, Italian and Portuguese words that technicians type. Underscores and digits part
+# words too: t2_tse_sag_HWS.
+_FROM, _TO = "(?<![a-z])", "(?![a-z])"
+REGION_WORDS: tuple[tuple[BodyRegion, re.Pattern[str]], ...] = tuple(
+    (region, re.compile(words.replace("<", _FROM).replace(">", _TO), re.IGNORECASE))
+    for region, words in (
+        ("cervical", r"<c[\W_]?spine>|cervic|<hws>|halswirbel"),
+        ("thoracic", r"<[td][\W_]?spine>|thorac\w*[\W_]+spine|<bws>|brustwirbel|dorsal"),
+        ("lumbar", r"<l[\W_]?s?[\W_]?spine>|lumb|lomb|<lws>|lendenwirbel"),
+    )
 )
 DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "StudyDescription", "RequestedProcedureDescription")
 
 
 def body_region(dataset: Dataset) -> BodyRegion | None:
     """Return the part of the spine that the header names, or None where it names none or several."""
-    for item in dataset.get("AnatomicRegionSequence") or ():
+    regions: Any = find_value(dataset, "AnatomicRegionSequence")  # Enhanced MR: in its Frame Anatomy
+    for item in regions or ():
         if region := REGION_CODES.get(str(item.get("CodeValue") or "")):
             return region
     part = re.sub(r"[\W_]", "", str(dataset.get("BodyPartExamined") or "")).upper()

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 Plane = Literal["sagittal", "coronal", "axial", "oblique"]
 NORMAL_OF: tuple[Plane, Plane, Plane] = ("sagittal", "coronal", "axial")  # by the axis that the normal is nearest to
 OBLIQUE_COSINE = 0.8  # a normal further than 37° from every axis belongs to none of the planes
+# What Enhanced MR calls an attribute, or its values: PS3.3 C.8.13.4 and C.8.13.5.
 ALIASES = {
     "EchoTime": ("EffectiveEchoTime",),
     "InversionTime": ("InversionTimes",),
@@ -24,20 +27,31 @@ def plane(dataset: Dataset) -> Plane | None:
     try:
         values: Any = find_value(dataset, "ImageOrientationPatient")
         cosines = np.array([float(value) for value in values])
-        normal = np.abs(np.cross(cosines[:3], cosines[3:]))
-        normal /= np.linalg.norm(normal)
+        return plane_of(np.cross(cosines[:3], cosines[3:]))
     except (TypeError, ValueError):
         return None
-    nearest = int(normal.argmax())
-    return NORMAL_OF[nearest] if normal[nearest] >= OBLIQUE_COSINE else "oblique"
+
+
+def plane_of(normal: ArrayLike) -> Plane:
+    """Return the plane that a normal (x, y, z; LPS, any length and sign) stands on.
+
+    Raises:
+        ValueError: it has no length.
+    """
+    direction = np.abs(np.asarray(normal, np.float64))
+    length = np.linalg.norm(direction)
+    if not length > 0:
+        raise ValueError("a normal without length stands on no plane")
+    nearest = int(direction.argmax())
+    return NORMAL_OF[nearest] if direction[nearest] >= OBLIQUE_COSINE * length else "oblique"
 
 
 def find_value(dataset: Dataset, keyword: str) -> object:
-    """Return an attribute's value wherever a frame may have it, or None."""
+    """Return an attribute's value wherever a frame may have it, or None where it has none or no readable one."""
     for name in (keyword, *ALIASES.get(keyword, ())):
         for holder in _holders(dataset):
-            value = holder.get(name)
-            if value not in (None, ""):
+            value = _readable(holder, name)
+            if value not in (None, "") and not (isinstance(value, Sequence) and len(value) == 0):
                 return value
     return None
 
@@ -50,3 +64,10 @@ def _holders(dataset: Dataset) -> Iterator[Dataset]:
         for element in group:
             if element.VR == "SQ":
                 yield from element.value
+
+
+def _readable(holder: Dataset, keyword: str) -> object:
+    try:
+        return holder.get(keyword)
+    except Exception:  # pydicom converts as it reads; a value that cannot be converted is as good as none
+        return None

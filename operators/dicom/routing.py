@@ -4,6 +4,7 @@ The rules stand in `manifests/routes.yaml`, where their form is explained. What 
 installed: a Series whose engine has no pack that accepts it is skipped with a sentence that says so.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,8 +35,9 @@ DERIVED: Mapping[str, Callable[[Dataset], str]] = {
 TESTS = ("matches", "unless", "at_least", "at_most", "present")
 PLACEHOLDERS = (
     *("modality", "sop_class", "view", "body_part", "region", "rows", "columns", "frames", "image_type"),
-    *("plane", "contrast", "thickness"),
+    *("component", "plane", "contrast", "thickness"),
 )
+CONTRAST_WORDS: Mapping[MrContrast, str] = {"T2w": "T2w", "T1w": "T1w", "STIR": "STIR", "other": "otherwise weighted"}
 
 
 class RoutesError(SpondylError):
@@ -74,7 +76,7 @@ class Condition:
         """Tell whether a data set meets the condition; an absent attribute has no values."""
         values = _values(dataset, self.keyword)
         text = "\\".join(values)
-        numbers = [float(value) for value in values if re.fullmatch(r"[+-]?\d+(\.\d*)?", value)]
+        numbers = [number for value in values if (number := _number(value)) is not None]
         return (
             (not self.any_of or any(value.upper() in self.any_of for value in values))
             and (self.matches is None or bool(self.matches.search(text)))
@@ -154,16 +156,18 @@ def route(
     packs: Iterable[RoutablePack],
     *,
     default_pack: str | None = None,
+    header: Dataset | None = None,
 ) -> RoutingDecision:
-    """Decide on a Series by the header of its first instance.
+    """Decide on a Series by one header.
 
     Args:
         series: the Series; a radiograph is routed by itself (`SeriesFiles.views`).
         rules: from `load_rules`; the first that matches decides.
         packs: the installed packs.
         default_pack: the name preferred where several packs accept the Series; else the first by name.
+        header: what decides; None takes that of the first instance.
     """
-    dataset = series.datasets[0]
+    dataset = series.datasets[0] if header is None else header
     rule = next(rule for rule in rules if rule.matches(dataset))
     region = body_region(dataset)
     contrast = mr_contrast(dataset) if series.modality == "MR" else None
@@ -261,15 +265,24 @@ def _values(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     return tuple(str(part).strip() for part in values)
 
 
+def _number(text: str) -> float | None:
+    """Return a Decimal or Integer String as a number, exponents and all; None for anything else."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _facts(dataset: Dataset) -> dict[str, str]:
     """Return what a sentence may quote: coded and numeric attributes only, never free text."""
 
     def code_meaning(keyword: str) -> str:
-        items = list(dataset.get(keyword) or [])
-        return str(items[0].get("CodeMeaning") or "") if items else ""
+        items = find_value(dataset, keyword)
+        return str(items[0].get("CodeMeaning") or "") if isinstance(items, DicomSequence) else ""
 
     uid = dataset.get("SOPClassUID")
-    thickness = _values(dataset, "SliceThickness")
+    thickness = _number(next(iter(_values(dataset, "SliceThickness")), ""))
     part = code_meaning("AnatomicRegionSequence") or str(dataset.get("BodyPartExamined") or "")
     return {
         "modality": str(dataset.get("Modality") or "an object without Modality"),
@@ -281,7 +294,8 @@ def _facts(dataset: Dataset) -> dict[str, str]:
         "columns": str(dataset.get("Columns", "?")),
         "frames": str(dataset.get("NumberOfFrames") or 1),
         "image_type": "\\".join(_values(dataset, "ImageType")),
+        "component": "\\".join(_values(dataset, "ComplexImageComponent")).lower(),
         "plane": plane(dataset) or "no plane",
-        "contrast": mr_contrast(dataset) if dataset.get("Modality") == "MR" else "",
-        "thickness": f"{float(thickness[0]):.1f} mm slices" if thickness else "slices of unknown thickness",
+        "contrast": CONTRAST_WORDS[mr_contrast(dataset)] if dataset.get("Modality") == "MR" else "",
+        "thickness": "slices of unknown thickness" if thickness is None else f"{thickness:.1f} mm slices",
     }

@@ -8,6 +8,7 @@ centres. Source: PS3.3 C.7.6.2.1.1.
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -20,6 +21,7 @@ from pydicom.pixels.utils import pixel_array
 
 from models.contracts import BodyRegion, MrContrast, SpineVolume
 from models.errors import SpondylError
+from operators.dicom.mr_acquisition import Plane, plane_of
 from operators.dicom.mr_frames import SourceFrame, frames_of
 from operators.dicom.series import SourceSeries
 
@@ -52,6 +54,22 @@ class SliceStack:
         return len(self.frames), *self.frames[0].shape
 
     @property
+    def plane(self) -> Plane:
+        """The plane of its slices."""
+        return plane_of(self.frames[0].normal)
+
+    @property
+    def header(self) -> Dataset:
+        """The header of its first frame; of Enhanced MR with the functional groups of that frame alone."""
+        first = self.frames[0]
+        if first.frame_number is None:
+            return first.instance.dataset
+        header = Dataset(first.instance.dataset)
+        own = header.PerFrameFunctionalGroupsSequence[first.frame_number - 1]
+        header.PerFrameFunctionalGroupsSequence = [copy(own)]
+        return header
+
+    @property
     def datasets(self) -> tuple[FileDataset, ...]:
         """The headers of the instances the frames are in, each once, in order."""
         unique = {frame.instance.sop_instance_uid: frame.instance.dataset for frame in self.frames}
@@ -67,7 +85,7 @@ class VolumePlan:
 
     @property
     def chosen(self) -> SliceStack:
-        """The stack with most slices; among equals the longest echo, then the one that comes first."""
+        """The sagittal stack with most slices; among equals the longest echo, then the one that comes first."""
         return self.stacks[0]
 
 
@@ -91,7 +109,7 @@ def plan_volumes(series: SourceSeries) -> VolumePlan:
     if not stacks:
         reason = max(faults, default=(0, "none of its frames has a position in the patient"))[1]
         raise VolumeError(f"series {series.series_instance_uid} makes no volume: {reason}")
-    stacks.sort(key=lambda stack: (-len(stack.frames), -_echo_time(stack), stack.frames[0].number))
+    stacks.sort(key=_preference)
     chosen = stacks[0]
     if len(stacks) > 1:
         others = "; ".join(stack.sentence for stack in stacks[1:])
@@ -199,6 +217,10 @@ def _stack(frames: Sequence[SourceFrame]) -> SliceStack:
     told = ", ".join(f"{name} {value}" for name, value in first.kind if value != "image")
     sentence = f"{len(frames)} slices" + (f" ({told})" if told else "")
     return SliceStack(tuple(frames), affine, sentence)
+
+
+def _preference(stack: SliceStack) -> tuple[bool, int, float, int]:
+    return stack.plane != "sagittal", -len(stack.frames), -_echo_time(stack), stack.frames[0].number
 
 
 def _echo_time(stack: SliceStack) -> float:
