@@ -1,13 +1,18 @@
 """Measures of a segmentation against its reference: arrays in, numbers out, in any number of dimensions.
 
-Three steps, a module each:
+Three steps, a module each, and what volumes need on top:
 
 - `pairing`: which predicted structure answers for which reference structure, and with what overlap;
 - `surfaces`: how far the two surfaces of such a pair lie apart;
-- `summary`: what that says about an image, a level and a whole data set.
+- `summary`: what that says about an image, a level and a whole data set;
+- `panoptic`: how well instances are recognised and outlined;
+- `volumes`: the scores of a volume by kind of structure, and of a data set of volumes;
+- `significance`: whether two sets of results on the same images differ.
 """
 
 from models.evaluation.pairing import IDENTIFIED_DICE, Pair, dice, pair_structures
+from models.evaluation.panoptic import PanopticCounts, count_matches, total_counts
+from models.evaluation.significance import PairedDifference, paired_difference
 from models.evaluation.summary import (
     ImageScore,
     LevelSummary,
@@ -17,18 +22,63 @@ from models.evaluation.summary import (
     summarise,
 )
 from models.evaluation.surfaces import SurfaceDistance, surface_distance
+from models.evaluation.volumes import (
+    BODY,
+    CANAL,
+    CANAL_WITH_CORD,
+    CORD,
+    DISC,
+    INSTANCE_KINDS,
+    SACRUM,
+    VERTEBRA,
+    KindScore,
+    KindSummary,
+    LabelledVolume,
+    VolumeScore,
+    VolumesSummary,
+    kind_of,
+    score_kind,
+    sorted_kinds,
+    split_kinds,
+    summarise_volumes,
+    take_kind,
+)
 
 __all__ = [
+    "BODY",
+    "CANAL",
+    "CANAL_WITH_CORD",
+    "CORD",
+    "DISC",
     "IDENTIFIED_DICE",
+    "INSTANCE_KINDS",
+    "SACRUM",
+    "VERTEBRA",
     "ImageScore",
+    "KindScore",
+    "KindSummary",
+    "LabelledVolume",
     "LevelSummary",
     "Pair",
+    "PairedDifference",
+    "PanopticCounts",
     "StructureScore",
     "Summary",
     "SurfaceDistance",
+    "VolumeScore",
+    "VolumesSummary",
+    "count_matches",
     "dice",
+    "kind_of",
     "pair_structures",
+    "paired_difference",
     "score_image",
+    "score_kind",
+    "sorted_kinds",
+    "split_kinds",
     "summarise",
+    "summarise_volumes",
     "surface_distance",
+    "take_kind",
+    "total_counts",
 ]

@@ -31,6 +31,22 @@ class Pair:
     dice: float
 
 
+@dataclass(frozen=True)
+class DiceTable:
+    """Overlaps of all structures of two labelmaps: rows for the reference's, columns for the predicted.
+
+    dice, common: (reference structures, predicted structures) overlap and voxels in both.
+    reference_values, predicted_values: the labelmaps' values, ascending, without 0.
+    predicted_sizes: voxels of each predicted structure.
+    """
+
+    dice: NDArray[np.float64]
+    common: NDArray[np.int64]
+    reference_values: NDArray[np.int64]
+    predicted_values: NDArray[np.int64]
+    predicted_sizes: NDArray[np.int64]
+
+
 def dice(first: BoolArray, second: BoolArray) -> float:
     """Twice the common voxels over the sum of both: 1 for equal masks, 0 for disjoint ones.
 
@@ -61,21 +77,26 @@ def pair_structures(predicted: LabelArray, reference: LabelArray) -> tuple[Pair,
     Raises:
         ValueError: the shapes differ.
     """
-    overlaps, reference_values, predicted_values = _dice_table(predicted, reference)
+    table = dice_table(predicted, reference)
+    overlaps = table.dice
     rows, columns = linear_sum_assignment(overlaps, maximize=True)
     partner = {row: column for row, column in zip(rows, columns, strict=True) if overlaps[row, column] > 0}
     return tuple(
-        Pair(int(value), int(predicted_values[partner[row]]), float(overlaps[row, partner[row]]))
+        Pair(int(value), int(table.predicted_values[partner[row]]), float(overlaps[row, partner[row]]))
         if row in partner
         else Pair(int(value), None, 0.0)
-        for row, value in enumerate(reference_values)
+        for row, value in enumerate(table.reference_values)
     )
 
 
-def _dice_table(
-    predicted: LabelArray, reference: LabelArray
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Dice of every reference structure (rows) with every predicted one (columns), in one pass over the voxels."""
+def dice_table(predicted: LabelArray, reference: LabelArray) -> DiceTable:
+    """Compare every structure of one labelmap with every structure of another, in one pass over the voxels.
+
+    predicted, reference: labelmaps of one shape, any number of dimensions; 0 is background.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
     if predicted.shape != reference.shape:
         raise ValueError(f"labelmaps of {predicted.shape} and {reference.shape} voxels cannot be compared")
     predicted_values, predicted_index, predicted_sizes = _structures(predicted)
@@ -83,7 +104,13 @@ def _dice_table(
     width = predicted_values.size + 1
     cells = (reference_values.size + 1) * width
     common = np.bincount(reference_index * width + predicted_index, minlength=cells).reshape(-1, width)[1:, 1:]
-    return 2 * common / (reference_sizes[:, None] + predicted_sizes[None, :]), reference_values, predicted_values
+    return DiceTable(
+        dice=2 * common / (reference_sizes[:, None] + predicted_sizes[None, :]),
+        common=common,
+        reference_values=reference_values,
+        predicted_values=predicted_values,
+        predicted_sizes=predicted_sizes,
+    )
 
 
 def _structures(labelmap: LabelArray) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
