@@ -66,8 +66,8 @@ def _packs(settings: Settings) -> Iterator[Finding]:
         else:
             names.add(pack.name)
             yield Finding(f"pack {pack.name}", True, f"{pack.version}, {pack.engine}, hashes verified")
-    if settings.default_pack not in names:
-        words = f"{settings.default_pack} is not among the sound packs of {settings.packs}"
+    for missing in (name for name in settings.default_pack if name not in names):
+        words = f"{missing} is not among the sound packs of {settings.packs}"
         yield Finding("default pack", False, words, "set default_pack, or install that pack")
 
 

@@ -155,11 +155,14 @@ def evaluate(
     reference: Annotated[Path, typer.Argument(metavar="REFERENCE", exists=True, show_default=False)],
     json_out: Annotated[Path | None, typer.Option("--json", help="Also write every number here.")] = None,
     split: Annotated[Path | None, typer.Option(help="A file with an image id per line: only these count.")] = None,
+    versus: Annotated[
+        Path | None, typer.Option(exists=True, help="A second set of predictions of volumes: test the difference.")
+    ] = None,
 ) -> None:
-    """Compare segmentations with references: Dice, identification rate, surface distance, per level."""
+    """Compare segmentations with references: Dice, identification rate, surface distance; volumes by structure."""
     from app.evaluate import evaluate_command
 
-    raise typer.Exit(evaluate_command(prediction, reference, json_out=json_out, split=split))
+    raise typer.Exit(evaluate_command(prediction, reference, json_out=json_out, split=split, versus=versus))
 
 
 @app.command()
@@ -240,7 +243,7 @@ def list_packs(config: Config = None) -> None:
             pack.name,
             pack.version,
             pack.engine,
-            "default" if pack.name == settings.default_pack else "",
+            "default" if pack.name in settings.default_pack else "",
             pack.digest[:12],
         )
         for pack in discover_packs(settings.packs)
@@ -283,7 +286,7 @@ def import_pack(
         pack = spineps.import_published(source, folder)
     else:
         raise SpondylError(f"there is no importer for {engine!r}; there is one for spinefm and one for spineps")
-    print(f"{pack.name} {pack.version} is installed; make it the default with default_pack: {pack.name}")
+    print(f"{pack.name} {pack.version} is installed; prefer it with default_pack: [{pack.name}, …]")
 
 
 @packs.command("export")

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from app.report import EXIT_NOTHING_ROUTED, RunReport, SeriesReport
+from app.report import EXIT_NOTHING_ROUTED, RunReport, SeriesReport, vertebra_labels
 from app.run import Progress, run_folder
 from app.settings import Settings
 
@@ -48,5 +48,5 @@ def _show_report(report: RunReport, console: Console) -> None:
 
 
 def _found(entry: SeriesReport) -> str:
-    labels = [str(structure["label"]) for structure in entry.structures]
+    labels = vertebra_labels(entry.structures)
     return f"{labels[0]}–{labels[-1]} ({len(labels)})" if len(labels) > 1 else "".join(labels)

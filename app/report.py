@@ -130,6 +130,11 @@ def series_report(outcome: SeriesOutcome) -> SeriesReport:
     )
 
 
+def vertebra_labels(structures: Iterable[Json]) -> list[str]:
+    """Return the labels of the vertebrae among the structures of a report, from the head downwards."""
+    return [str(structure["label"]) for structure in structures if structure["kind"] == "vertebra"]
+
+
 def _structures(answer: Answer) -> Iterable[Json]:
     if isinstance(answer, VolumeAnswer):
         yield from _volume_structures(answer)
@@ -138,6 +143,7 @@ def _structures(answer: Answer) -> Iterable[Json]:
     for structure in answer.result.structures:
         yield {
             "label": structure.label,
+            "kind": "vertebra",
             "segment_number": structure.segment_number,
             "level": structure.level,
             "centroid_px": [round(value, 3) for value in structure.centroid_px],
@@ -157,6 +163,7 @@ def _volume_structures(answer: VolumeAnswer) -> Iterable[Json]:
             volume = {"volume": {"value": round(structure.volume_mm3, 3), "unit": "mm3"}}
             yield {
                 "label": structure.label,
+                "kind": structure.kind,
                 "segmentation": name,
                 "segment_number": structure.segment_number,
                 "level": structure.level,

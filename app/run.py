@@ -86,7 +86,7 @@ def run_profiles(
     plan = RunPlan(
         rules=load_rules(),
         packs=tuple(discover_packs(settings.packs)) if packs is None else tuple(packs),
-        default_pack=settings.default_pack,
+        preferred_packs=settings.default_pack,
         device=settings.device,
         engines=ENGINES,
         targets=tuple(Target(profile, folder) for profile, folder in output_folders.items()),

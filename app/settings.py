@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
@@ -55,7 +56,13 @@ def _ae_title(value: str) -> str:
     return title
 
 
+def _names(value: object) -> object:
+    """One name, or several with commas between them, as environment variables have them."""
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
 AETitle = Annotated[str, AfterValidator(_ae_title)]
+PackName = Annotated[str, Field(min_length=1)]
 Host = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^\S+$")]
 PeerPort = Annotated[int, Field(ge=1, le=65535)]
 OwnPort = Annotated[int, Field(ge=0, le=65535)]
@@ -110,7 +117,7 @@ class Settings(BaseSettings):
 
     storage: folder of the inbox, the queue's database and the results.
     packs: folder of model packs, one folder each.
-    default_pack: name of the pack to use where several accept a series.
+    default_pack: name of the pack, or names of the packs, to prefer where several accept a series.
     device: `auto` takes an accelerator where there is one.
     result_profile: how `run` encodes Segmentations; the node encodes for each destination's own profile.
     """
@@ -122,7 +129,7 @@ class Settings(BaseSettings):
     storage: Folder = Path("spondyl-data")
     destinations: tuple[Destination, ...] = ()
     packs: Folder = Field(default_factory=installed_packs)
-    default_pack: Annotated[str, Field(min_length=1)] = "spinefm-phantom"
+    default_pack: Annotated[tuple[PackName, ...], NoDecode, BeforeValidator(_names)] = ("spinefm-phantom",)
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     result_profile: Literal["standard", "ohif"] = "standard"
     assembly: Assembly = Assembly()

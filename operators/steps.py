@@ -47,12 +47,13 @@ class Pack(Protocol):
 class RunPlan:
     """What holds for every Series of a run.
 
-    packs: the installed packs. engines: where warm engines are kept. targets: where results go, one per profile.
+    packs: the installed packs. preferred_packs: names, where several packs accept a Series.
+    engines: where warm engines are kept. targets: where results go, one per profile.
     """
 
     rules: tuple[Rule, ...]
     packs: tuple[Pack, ...]
-    default_pack: str
+    preferred_packs: tuple[str, ...]
     device: str
     engines: EngineCache
     targets: tuple[Target, ...]
@@ -70,7 +71,7 @@ def decide(series: SourceSeries, plan: RunPlan, *, view_number: int = 1) -> Seri
     made is skipped: that is known before anything is decoded.
     """
     header, fault = _header(series)
-    decision = route(series, plan.rules, plan.packs, default_pack=plan.default_pack, header=header)
+    decision = route(series, plan.rules, plan.packs, preferred=plan.preferred_packs, header=header)
     if decision.engine == "spineps" and fault is not None:
         decision = replace(decision, engine=None, pack=None, reason=f"skipped: {decision.reason}; {fault}")
     status = "skipped" if decision.engine is None else "succeeded"

@@ -7,7 +7,7 @@ from typing import cast
 
 from app.jobs.results import ResultFault, RunAnswer, Runner
 from app.logs import get_logger
-from app.report import RunReport, SeriesReport
+from app.report import RunReport, SeriesReport, vertebra_labels
 from app.run import run_profiles
 from app.settings import Settings
 from models.errors import SpondylError
@@ -54,7 +54,7 @@ def answer_of(report: RunReport) -> RunAnswer:
 def _sentence(view: SeriesReport) -> str:
     if view.status != "succeeded":
         return view.reason
-    labels = [str(structure["label"]) for structure in view.structures]
+    labels = vertebra_labels(view.structures)
     span = f"{labels[0]} to {labels[-1]}" if len(labels) > 1 else "".join(labels)
     return f"{len(labels)} vertebrae: {span} (numbering: {view.numbering})"
 
@@ -64,8 +64,8 @@ def _warm_up(settings: Settings) -> None:
     import_module("app.application")
     try:
         for pack in discover_packs(settings.packs):
-            if pack.name == settings.default_pack:
+            if pack.name in settings.default_pack:
                 ENGINES.engine_for(pack, settings.device)
                 log.info("pack_loaded", pack=pack.name, digest=pack.digest[:12])
     except SpondylError as fault:
-        log.error("pack_not_loaded", pack=settings.default_pack, reason=str(fault))
+        log.error("pack_not_loaded", packs=settings.default_pack, reason=str(fault))

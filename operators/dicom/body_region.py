@@ -1,6 +1,7 @@
 """Which part of the spine a header names, by code, by Body Part Examined, and last by description."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -39,13 +40,13 @@ REGION_BODY_PARTS: dict[str, BodyRegion] = {
 # English, German, French, Spanish, Italian and Portuguese words that technicians type. Underscores and digits part
 # words too: t2_tse_sag_HWS.
 _FROM, _TO = "(?<![a-z])", "(?![a-z])"
+_WORDS: Mapping[BodyRegion, str] = {
+    "cervical": r"<c[\W_]?spine>|cervic|<hws>|halswirbel",
+    "thoracic": r"<[td][\W_]?spine>|thorac\w*[\W_]+spine|<bws>|brustwirbel|dorsal",
+    "lumbar": r"<l[\W_]?s?[\W_]?spine>|lumb|lomb|<lws>|lendenwirbel",
+}
 REGION_WORDS: tuple[tuple[BodyRegion, re.Pattern[str]], ...] = tuple(
-    (region, re.compile(words.replace("<", _FROM).replace(">", _TO), re.IGNORECASE))
-    for region, words in (
-        ("cervical", r"<c[\W_]?spine>|cervic|<hws>|halswirbel"),
-        ("thoracic", r"<[td][\W_]?spine>|thorac\w*[\W_]+spine|<bws>|brustwirbel|dorsal"),
-        ("lumbar", r"<l[\W_]?s?[\W_]?spine>|lumb|lomb|<lws>|lendenwirbel"),
-    )
+    (region, re.compile(words.replace("<", _FROM).replace(">", _TO), re.IGNORECASE)) for region, words in _WORDS.items()
 )
 DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "StudyDescription", "RequestedProcedureDescription")
 

@@ -155,7 +155,7 @@ def route(
     rules: Sequence[Rule],
     packs: Iterable[RoutablePack],
     *,
-    default_pack: str | None = None,
+    preferred: Sequence[str] = (),
     header: Dataset | None = None,
 ) -> RoutingDecision:
     """Decide on a Series by one header.
@@ -164,7 +164,7 @@ def route(
         series: the Series; a radiograph is routed by itself (`SeriesFiles.views`).
         rules: from `load_rules`; the first that matches decides.
         packs: the installed packs.
-        default_pack: the name preferred where several packs accept the Series; else the first by name.
+        preferred: names of packs: the first of them that accepts the Series, else the first pack by name.
         header: what decides; None takes that of the first instance.
     """
     dataset = series.datasets[0] if header is None else header
@@ -181,7 +181,7 @@ def route(
         offers = "; ".join(_offer(pack) for pack in of_engine)
         reason = f"skipped: {sentence}; no installed pack takes it" + (f" ({offers})" if offers else "")
         return RoutingDecision(None, None, reason, region, rule.name, contrast)
-    name = default_pack if default_pack in fitting else fitting[0]
+    name = next((name for name in preferred if name in fitting), fitting[0])
     return RoutingDecision(rule.engine, name, sentence, region, rule.name, contrast)
 
 

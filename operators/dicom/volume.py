@@ -1,36 +1,45 @@
 """A sagittal MR Series becomes a volume with exact geometry, or a sentence that says why it cannot.
 
-One Series may hold several stacks: other planes, echoes, time points, magnitude and phase. Each becomes a stack of its
-own, and the best one is taken; a stack with a gap, uneven or shifted slices is never passed off as a volume.
+One Series may hold several stacks (`mr_subsets`). Each that is whole becomes a SliceStack, and the best one is taken; a
+stack with a gap, uneven or shifted slices is never passed off as a volume.
 
 Frame: a volume is indexed [slice, row, column], slices along rows × columns; its affine leads to LPS mm at the voxels'
 centres. Source: PS3.3 C.7.6.2.1.1.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
 from models.contracts import BodyRegion, MrContrast, SpineVolume
 from models.errors import SpondylError
 from operators.dicom.mr_acquisition import Plane, plane_of
 from operators.dicom.mr_frames import SourceFrame, frames_of
+from operators.dicom.mr_subsets import places_along, subsets
+from operators.dicom.pixels import is_padding
 from operators.dicom.series import SourceSeries
 
 FEWEST_SLICES = 5
-SAME_DIRECTION = 1e-3  # between unit vectors of one stack
-SAME_SPACING = 1e-3  # of pixel spacings, relative
-SAME_PLACE_MM = 0.01
+WIDEST_STEP_MM = 10.0  # slices further apart are a localizer, whatever it is called
 EVEN = 0.05  # steps between slices may differ by this share of the usual one
+EVEN_MM = 0.02  # and by what rounded positions make of even ones
 SHIFT_MM = 0.5  # by which slices may be offset against each other within their plane
+USUAL_ECHO_MS = 100.0  # of T2-weighted spines: of several echoes the nearest, not the longest that is all noise
+NAMED_STACKS = 3  # in a sentence about many
+# Pictures that are taken after plain or magnitude ones, the better first: 0 is for what is not listed.
+LESSER_PICTURES: Mapping[str, int] = {
+    **dict.fromkeys(("WATER", "W"), 1),
+    **dict.fromkeys(("OP", "OUT_PHASE", "OPP_PHASE"), 2),
+    **dict.fromkeys(("FAT", "F"), 3),
+    **dict.fromkeys(("P", "R", "I", "PHASE", "REAL", "IMAGINARY", "MIXED", "PHASE MAP", "B0 MAP"), 4),
+    **dict.fromkeys(("T1 MAP", "T2 MAP", "ADC", "EADC", "FA", "TRACEW"), 4),
+}
 
 
 class VolumeError(SpondylError):
@@ -64,8 +73,9 @@ class SliceStack:
         first = self.frames[0]
         if first.frame_number is None:
             return first.instance.dataset
-        header = Dataset(first.instance.dataset)
+        header = Dataset(dict(first.instance.dataset.items()))
         own = header.PerFrameFunctionalGroupsSequence[first.frame_number - 1]
+        del header.PerFrameFunctionalGroupsSequence  # the element is the source's own and must not be changed
         header.PerFrameFunctionalGroupsSequence = [copy(own)]
         return header
 
@@ -85,7 +95,11 @@ class VolumePlan:
 
     @property
     def chosen(self) -> SliceStack:
-        """The sagittal stack with most slices; among equals the longest echo, then the one that comes first."""
+        """The stack to process.
+
+        Sagittal before other planes, magnitude before phase and maps, without before with diffusion weighting, more
+        slices before fewer, the echo nearest to 100 ms, the one that was numbered first.
+        """
         return self.stacks[0]
 
 
@@ -98,23 +112,21 @@ def plan_volumes(series: SourceSeries) -> VolumePlan:
     frames, notes = frames_of(series)
     stacks: list[SliceStack] = []
     faults: list[tuple[int, str]] = []
-    for group in _groups(frames):
-        for members, note in _once_per_place(group):
-            notes = (*notes, note) if note else notes
-            fault = _fault(members)
-            if fault is None:
-                stacks.append(_stack(members))
-            else:
-                faults.append((len(members), fault))
+    for subset in subsets(frames):
+        notes = (*notes, subset.note) if subset.note else notes
+        fault = subset.fault or _fault(subset.frames)
+        if fault is None:
+            stacks.append(_stack(subset.frames))
+        else:
+            faults.append((len(subset.frames), fault))
     if not stacks:
-        reason = max(faults, default=(0, "none of its frames has a position in the patient"))[1]
-        raise VolumeError(f"series {series.series_instance_uid} makes no volume: {reason}")
+        sets = (f"it holds {len(faults)} sets of frames, none larger",) if len(faults) > 1 else ()
+        reasons = (*(fault for _, fault in sorted(faults)[-1:]), *sets, *notes)
+        raise VolumeError(f"series {series.series_instance_uid} makes no volume: {'; '.join(reasons)}")
     stacks.sort(key=_preference)
-    chosen = stacks[0]
     if len(stacks) > 1:
-        others = "; ".join(stack.sentence for stack in stacks[1:])
-        notes = (*notes, f"the series holds {len(stacks)} volumes: {chosen.sentence} was taken, not {others}")
-    notes = (*notes, *(f"{count} frames were left out: {fault}" for count, fault in faults))
+        notes = (*notes, _taken(stacks))
+    notes = (*notes, *(f"{count} frame(s) were left out: {fault}" for count, fault in faults))
     return VolumePlan(tuple(stacks), notes)
 
 
@@ -122,93 +134,49 @@ def read_volume(stack: SliceStack, *, contrast: MrContrast, body_region: BodyReg
     """Decode the frames of a stack, rescaled as their headers say.
 
     Raises:
-        VolumeError: a frame cannot be decoded; the message names it.
+        VolumeError: a frame cannot be decoded; the message names it. Or all is padding.
+        InstanceError: a file has gone or is cut short.
     """
     voxels = np.empty(stack.shape, np.float32)
-    place = {id(frame): index for index, frame in enumerate(stack.frames)}
-    for _, members in groupby(stack.frames, key=lambda frame: frame.instance.sop_instance_uid):
-        frames = list(members)
-        dataset = frames[0].instance.with_pixels()
-        for frame in frames:
-            voxels[place[id(frame)]] = _pixels(dataset, frame)
+    order = sorted(enumerate(stack.frames), key=lambda place: place[1].instance.sop_instance_uid)
+    for _, members in groupby(order, key=lambda place: place[1].instance.sop_instance_uid):
+        places = list(members)
+        dataset = places[0][1].instance.with_pixels()
+        for index, frame in places:
+            voxels[index] = _values(dataset, frame)
+    signal = np.nanmin(voxels, initial=np.inf)
+    if not np.isfinite(signal):
+        raise VolumeError(f"series {dataset.SeriesInstanceUID} is padding from end to end")
+    np.nan_to_num(voxels, copy=False, nan=min(0.0, float(signal)))  # padding is no signal
     return SpineVolume(voxels, stack.affine, contrast, body_region)
-
-
-def _groups(frames: Sequence[SourceFrame]) -> Iterator[list[SourceFrame]]:
-    """Group frames of one plane, size and kind; directions and spacings are compared with a tolerance."""
-    groups: list[list[SourceFrame]] = []
-    for frame in frames:
-        for group in groups:
-            if _alike(group[0], frame):
-                group.append(frame)
-                break
-        else:
-            groups.append([frame])
-    yield from groups
-
-
-def _alike(a: SourceFrame, b: SourceFrame) -> bool:
-    return (
-        a.kind == b.kind
-        and a.shape == b.shape
-        and np.allclose(a.row, b.row, atol=SAME_DIRECTION)
-        and np.allclose(a.column, b.column, atol=SAME_DIRECTION)
-        and np.allclose(a.spacing, b.spacing, rtol=SAME_SPACING)
-    )
-
-
-def _along(frames: Sequence[SourceFrame]) -> NDArray[np.float64]:
-    """Places along the normal of the first frame, mm."""
-    return np.array([frame.position for frame in frames]) @ frames[0].normal
-
-
-def _once_per_place(group: list[SourceFrame]) -> Iterator[tuple[list[SourceFrame], str]]:
-    """Split a group that has every place several times; where some have, keep the first of each."""
-    places = _along(group)
-    order = sorted(range(len(group)), key=lambda index: (float(places[index]), group[index].number))
-    runs: list[list[SourceFrame]] = []
-    last = -np.inf
-    for index in order:
-        if places[index] - last > SAME_PLACE_MM:
-            runs.append([])
-            last = places[index]
-        runs[-1].append(group[index])
-    times = {len(run) for run in runs}
-    if times == {1}:
-        yield [run[0] for run in runs], ""
-    elif len(times) == 1:
-        count = times.pop()
-        note = f"every slice is there {count} times: they were taken for {count} volumes, by their numbers"
-        for repeat in range(count):
-            yield [run[repeat] for run in runs], note if repeat == 0 else ""
-    else:
-        extra = [frame.name for run in runs for frame in run[1:]]
-        note = f"{len(extra)} frames repeat a position and were left out: {', '.join(extra[:3])}"
-        yield [run[0] for run in runs], note
 
 
 def _fault(frames: Sequence[SourceFrame]) -> str | None:
     """What keeps frames in order from being a volume, or None."""
     if len(frames) < FEWEST_SLICES:
-        return f"{len(frames)} slices in one plane, {FEWEST_SLICES} are needed"
-    places = _along(frames)
+        return f"{len(frames)} slice{'s' * (len(frames) > 1)} in one plane, {FEWEST_SLICES} are needed"
+    places = places_along(frames)
     steps = np.diff(places)
     usual = float(np.median(steps))
     for frame, step in zip(frames, steps, strict=False):
         missing = round(step / usual) - 1
         if missing >= 1 and abs(step / usual - (missing + 1)) <= EVEN * (missing + 1):
             return f"{missing} slice(s) missing after {frame.name}, where {step:.2f} mm lie between neighbours"
-    if np.ptp(steps) > EVEN * usual + SAME_PLACE_MM:
+    if np.ptp(steps) > EVEN * usual + EVEN_MM:
         return f"the slices are unevenly spaced, {steps.min():.2f} to {steps.max():.2f} mm"
+    if usual > WIDEST_STEP_MM:
+        return f"neighbouring slices lie {usual:.1f} mm apart, more than {WIDEST_STEP_MM:g} mm"
     positions = np.array([frame.position for frame in frames])
     straight = positions[0] + np.outer(places - places[0], frames[0].normal)
     if (shift := float(np.linalg.norm(positions - straight, axis=1).max())) > SHIFT_MM:
         return f"the slices are offset against each other by up to {shift:.1f} mm within their plane"
+    if len({frame.rescale is None for frame in frames}) > 1:
+        return "some of its slices have a Rescale Slope, others none: their values cannot be compared"
     return None
 
 
 def _stack(frames: Sequence[SourceFrame]) -> SliceStack:
-    first, places = frames[0], _along(frames)
+    first, places = frames[0], places_along(frames)
     affine = np.eye(4)
     affine[:3, 0] = first.normal * (places[-1] - places[0]) / (len(frames) - 1)
     affine[:3, 1] = np.array(first.column) * first.spacing[0]
@@ -219,35 +187,42 @@ def _stack(frames: Sequence[SourceFrame]) -> SliceStack:
     return SliceStack(tuple(frames), affine, sentence)
 
 
-def _preference(stack: SliceStack) -> tuple[bool, int, float, int]:
-    return stack.plane != "sagittal", -len(stack.frames), -_echo_time(stack), stack.frames[0].number
+def _preference(stack: SliceStack) -> tuple[bool, int, float, int, float, int]:
+    kind = dict(stack.frames[0].kind)
+    pictures = "\\".join((kind.get("image type", ""), kind.get("component", ""))).upper().split("\\")
+    return (
+        stack.plane != "sagittal",
+        max(LESSER_PICTURES.get(picture, 0) for picture in pictures),
+        _number(kind.get("diffusion b-value")),
+        -len(stack.frames),
+        abs(_number(kind.get("echo time")) - USUAL_ECHO_MS),
+        min(frame.number for frame in stack.frames),
+    )
 
 
-def _echo_time(stack: SliceStack) -> float:
+def _taken(stacks: Sequence[SliceStack]) -> str:
+    """Say which of several stacks is taken."""
+    chosen, *others = (stack.sentence for stack in stacks)
+    more = len(others) - NAMED_STACKS
+    told = "; ".join(others[:NAMED_STACKS]) + (f"; and {more} more" if more > 0 else "")
+    return f"the series holds {len(stacks)} volumes: {chosen} was taken, not {told}"
+
+
+def _number(text: str | None) -> float:
     try:
-        return float(dict(stack.frames[0].kind).get("echo time", 0))
+        return float(text or 0)
     except ValueError:
         return 0.0
 
 
-def _pixels(dataset: FileDataset, frame: SourceFrame) -> NDArray[np.float32]:
+def _values(dataset: FileDataset, frame: SourceFrame) -> NDArray[np.floating]:
+    """Decode a frame: (rows, columns) rescaled values, padding as not a number."""
     try:
-        index = None if frame.frame_number is None else frame.frame_number - 1
-        stored = np.asarray(pixel_array(dataset, index=index))
-        values = _rescaled(dataset, frame.frame_number, stored)
+        stored = np.asarray(pixel_array(dataset, index=None if frame.frame_number is None else frame.frame_number - 1))
     except Exception as error:  # decoders raise what they like; whatever it is, this frame cannot be read
         syntax = dataset.file_meta.TransferSyntaxUID.name if "TransferSyntaxUID" in dataset.file_meta else "unknown"
         raise VolumeError(f"{frame.name} cannot be decoded ({syntax}): {' '.join(str(error).split())}") from error
-    if values.shape != frame.shape:
-        raise VolumeError(f"{frame.name} decodes to the shape {values.shape}; {frame.shape} is wanted")
-    return values.astype(np.float32)
-
-
-def _rescaled(dataset: Dataset, frame_number: int | None, stored: NDArray[Any]) -> NDArray[Any]:
-    """Apply the Modality LUT of an instance, or the Pixel Value Transformation of a frame (PS3.3 C.7.6.16.2.9)."""
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
-    if frame_number is not None and per_frame:
-        for group in (per_frame[frame_number - 1], *(dataset.get("SharedFunctionalGroupsSequence") or ())):
-            for item in group.get("PixelValueTransformationSequence") or ():
-                return np.asarray(stored * float(item.RescaleSlope) + float(item.RescaleIntercept))
-    return np.asarray(apply_modality_lut(stored, dataset))
+    if stored.shape != frame.shape:
+        raise VolumeError(f"{frame.name} decodes to the shape {stored.shape}; {frame.shape} is wanted")
+    slope, intercept = frame.rescale or (1.0, 0.0)
+    return np.where(is_padding(dataset, stored), np.nan, stored * slope + intercept)

@@ -22,7 +22,7 @@ from operators.steps import Pack
 from tests.made_dicom import made_dx
 
 LEVELS = ("C3", "C4", "C5", "C6", "C7")
-SETTINGS = Settings(device="cpu", default_pack="blocks")
+SETTINGS = Settings(device="cpu", default_pack=("blocks",))
 
 
 @dataclass(frozen=True)

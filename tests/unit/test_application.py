@@ -61,7 +61,7 @@ def test_the_dag_runs_in_any_thread_and_again(tmp_path: Path, frontal: Path) -> 
 
 def test_a_fault_in_the_loader_comes_out_with_its_own_type(tmp_path: Path) -> None:
     """A Series whose files went away ends its own run and no other."""
-    plan = RunPlan(load_rules(), (), "none", "cpu", EngineCache(), (), "1")
+    plan = RunPlan(load_rules(), (), (), "cpu", EngineCache(), (), "1")
     gone = SeriesFiles("2.25.1", "2.25.2", "DX", (tmp_path / "gone",))
     application = load_dag()(files=gone, plan=plan)
 

@@ -36,7 +36,7 @@ def view(status: str, reason: str = "because", labels: tuple[str, ...] = ()) -> 
         status=status,  # type: ignore[arg-type]
         reason=reason,
         numbering="landmark",
-        structures=tuple({"label": label} for label in labels),
+        structures=tuple({"label": label, "kind": "vertebra"} for label in labels),
     )
 
 
@@ -61,6 +61,16 @@ def test_a_segmented_series_says_what_was_found() -> None:
     answer = answer_of(report(view("succeeded", labels=("C3", "C4", "C5"))))
 
     assert (answer.decision, answer.sentence) == ("segmented", "3 vertebrae: C3 to C5 (numbering: landmark)")
+
+
+def test_a_segmented_volume_counts_its_vertebrae_alone() -> None:
+    """Not its discs and substructures."""
+    others = ({"label": "L1/L2", "kind": "disc"}, {"label": "spinal canal", "kind": "substructure"})
+    volume = view("succeeded", labels=("L1", "L2"))
+
+    answer = answer_of(report(replace(volume, structures=(*volume.structures, *others))))
+
+    assert answer.sentence == "2 vertebrae: L1 to L2 (numbering: landmark)"
 
 
 def test_a_series_of_two_views_is_delivered_if_one_of_them_was_segmented() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import UID
 
 from operators.dicom.body_region import body_region
 from operators.dicom.mr_acquisition import plane, plane_of
@@ -35,7 +36,7 @@ class T2Pack:
     )
 
 
-PLAN = RunPlan(load_rules(), (T2Pack(),), "none", "cpu", EngineCache(), (), "1")
+PLAN = RunPlan(load_rules(), (T2Pack(),), (), "cpu", EngineCache(), (), "1")
 
 
 def decided(datasets: Sequence[FileDataset], folder: Path) -> SeriesOutcome:
@@ -48,7 +49,7 @@ def renumbered(*stacks: list[FileDataset]) -> list[FileDataset]:
     datasets = [dataset for stack in stacks for dataset in stack]
     for number, dataset in enumerate(datasets, start=1):
         dataset.InstanceNumber = number
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.{number}"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"2.25.{number}")
     return datasets
 
 
@@ -104,6 +105,7 @@ def test_enhanced_mr_is_routed_by_the_frames_that_are_taken(tmp_path: Path) -> N
     outcome = decided([dataset], tmp_path)
 
     assert (outcome.status, outcome.reason) == ("succeeded", "sagittal T2w MR of the cervical spine")
+    assert len(dataset.PerFrameFunctionalGroupsSequence) == len(VOXELS)  # the source is never changed
 
 
 def test_phase_images_of_enhanced_mr_are_skipped(tmp_path: Path) -> None:

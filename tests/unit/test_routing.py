@@ -282,14 +282,14 @@ def test_without_packs_nothing_is_routed() -> None:
     assert decide(header(), []).reason == "skipped: lateral DX of the cervical spine; no installed pack takes it"
 
 
-def test_the_default_pack_is_preferred_among_those_that_fit() -> None:
-    """Several packs of one engine: the default if it accepts the Series, else the first by name."""
+def test_a_preferred_pack_is_taken_among_those_that_fit() -> None:
+    """Several packs of one engine: the first preferred one that accepts the Series, else the first by name."""
     packs = [SomePack("b"), SomePack("a"), SomePack("c", accepts={"modality": ["CR"]})]
     series = SourceSeries((SourceInstance(header(), Path("x")),))
 
-    chosen = {default: route(series, RULES, packs, default_pack=default).pack for default in ("b", "c", None)}
+    chosen = {names: route(series, RULES, packs, preferred=names).pack for names in (("b",), ("c",), ("c", "b"), ())}
 
-    assert chosen == {"b": "b", "c": "a", None: "a"}
+    assert chosen == {("b",): "b", ("c",): "a", ("c", "b"): "b", (): "a"}
 
 
 def test_a_sentence_quotes_no_free_text() -> None:

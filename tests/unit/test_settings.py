@@ -46,6 +46,21 @@ def test_the_shipped_file_states_the_defaults() -> None:
     assert load_settings(installed_packs().parent.parent / "app.yaml") == Settings()
 
 
+@pytest.mark.parametrize("written", ["spineps-t2w", "[spineps-t2w]"])
+def test_one_preferred_pack_or_several_can_be_named(
+    written: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name, a list, or names with commas between them in the environment."""
+    assert load_settings(write(f"default_pack: {written}")).default_pack == ("spineps-t2w",)
+
+    monkeypatch.setenv("SPONDYL_DEFAULT_PACK", "spinefm-phantom, spineps-t1w")
+
+    assert load_settings(write("")).default_pack == ("spinefm-phantom", "spineps-t1w")
+    with pytest.raises(SettingsError, match=r"default_pack\.0"):
+        monkeypatch.setenv("SPONDYL_DEFAULT_PACK", "")
+        load_settings(write(""))
+
+
 def test_the_environment_wins_over_the_file_value_by_value(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     """SPONDYL_NODE__PORT replaces the port and leaves the file's AE title."""
     file = write("node: {ae_title: SPINE, port: 4000}\nlog_level: debug\n")
