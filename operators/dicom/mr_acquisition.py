@@ -50,7 +50,7 @@ def find_value(dataset: Dataset, keyword: str) -> object:
     """Return an attribute's value wherever a frame may have it, or None where it has none or no readable one."""
     for name in (keyword, *ALIASES.get(keyword, ())):
         for holder in _holders(dataset):
-            value = _readable(holder, name)
+            value = readable(holder, name)
             if value not in (None, "") and not (isinstance(value, Sequence) and len(value) == 0):
                 return value
     return None
@@ -66,7 +66,8 @@ def _holders(dataset: Dataset) -> Iterator[Dataset]:
                 yield from element.value
 
 
-def _readable(holder: Dataset, keyword: str) -> object:
+def readable(holder: Dataset, keyword: str) -> object:
+    """Return an attribute's value, or None where it has none or none that can be read."""
     try:
         return holder.get(keyword)
     except Exception:  # pydicom converts as it reads; a value that cannot be converted is as good as none

@@ -55,7 +55,7 @@ def radiograph_image(dataset: Dataset) -> RadiographImage:
     index = stored.astype(np.int32) - lowest
     levels = np.arange(lowest, int(stored.max()) + 1)
     counts = np.bincount(index.ravel(), minlength=levels.size).astype(np.float64)
-    padding = _is_padding(dataset, levels)
+    padding = is_padding(dataset, levels)
     if counts[~padding].sum() > 0:
         counts[padding] = 0
     brightness = _presented(dataset, _modality_values(dataset, levels), counts)
@@ -77,6 +77,16 @@ def calibrated_spacing(dataset: Dataset) -> tuple[float, float] | None:
 def spacing_source(dataset: Dataset) -> str:
     """Return a sentence that says where the spacing comes from, or why there is none."""
     return _spacing(dataset)[1]
+
+
+def is_padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which stored values are padding (PS3.3 C.7.5.1.1.2)."""
+    first = _number(dataset, "PixelPaddingValue")
+    if first is None:
+        return np.zeros(stored.shape, bool)
+    limit = _number(dataset, "PixelPaddingRangeLimit")
+    last = first if limit is None else limit
+    return (stored >= min(first, last)) & (stored <= max(first, last))
 
 
 def facing(dataset: Dataset) -> Facing | None:
@@ -114,16 +124,6 @@ def _grey(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
     if stored.ndim == 3 and stored.shape[2] == len(LUMA):
         return np.asarray(np.rint(stored @ np.array(LUMA)), dtype=np.int32)
     raise _fault(dataset, f"decodes to the shape {stored.shape}; rows and columns are wanted")
-
-
-def _is_padding(dataset: Dataset, levels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which stored values are padding (PS3.3 C.7.5.1.1.2)."""
-    first = _number(dataset, "PixelPaddingValue")
-    if first is None:
-        return np.zeros(levels.shape, bool)
-    limit = _number(dataset, "PixelPaddingRangeLimit")
-    last = first if limit is None else limit
-    return (levels >= min(first, last)) & (levels <= max(first, last))
 
 
 def _modality_values(dataset: Dataset, levels: NDArray[Any]) -> Values:

@@ -167,7 +167,7 @@ def test_three_plane_localizers_make_no_volume(tmp_path: Path) -> None:
     coronal = np.array([[0, 0, 1.0, 0], [4.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1]])
     datasets = [*made_mr(voxels()[:3]), *made_mr(voxels()[:3], coronal, series=2)]
 
-    with pytest.raises(VolumeError, match="3 slices in one plane, 5 are needed"):
+    with pytest.raises(VolumeError, match="3 slices in one plane, 5 are needed; it holds 2 sets"):
         planned(datasets, tmp_path)
 
 
@@ -234,4 +234,5 @@ def test_frames_without_a_place_are_left_out_with_a_sentence(tmp_path: Path) -> 
     plan = planned(datasets, tmp_path)
 
     assert plan.chosen.shape == (6, 10, 12)
-    assert f"{datasets[6].SOPInstanceUID} has no position" in plan.notes[0]
+    left_out = f"1 frame(s) with no Image Position (Patient) were left out: {datasets[6].SOPInstanceUID}"
+    assert plan.notes == (left_out,)
