@@ -19,7 +19,8 @@ BODY, SACRUM = 49, 26
 CHAIN = (*(f"C{n}" for n in range(1, 8)), *(f"T{n}" for n in range(1, 13)), *(f"L{n}" for n in range(1, 6)))
 LABEL_OF = {**{level: number for number, level in enumerate(CHAIN, start=1)}, "L6": 25, "T13": 28}
 AXIS, LAST = CHAIN.index("C2"), CHAIN.index("L5")
-DENS_TALL, DENS_NARROW = 1.45, 0.8
+DENS_TALL, DENS_NARROW = 1.4, 0.8  # the axis against C3, and its upper third against its lower
+DENS_TALLER, CERVICAL_DEPTH_MM = 1.65, 22.0  # a neck bent far hides how narrow it is, not how tall; C3 is not deep
 SACRUM_MM3 = 1500.0
 HIDDEN_STEP = 1.6  # of the steps beside it: a step this long has a vertebra in it that was not found
 MOST_HIDDEN = 2  # more than these cannot be counted
@@ -28,11 +29,14 @@ ASSUMED, DOUBTED = 0.7, 0.8  # what is left of a confidence
 
 @dataclass(frozen=True)
 class BodyShape:
-    """Of a vertebral body: centre (P, I, R) in mm, height along I in mm, depth on top as a share of that below."""
+    """Of a vertebral body: centre (P, I, R) in mm; in its middle slice the height along I and the mean depth in mm, and
+    the depth of its upper third as a share of that of its lower.
+    """
 
     centre: tuple[float, float, float]
     height: float
     narrowing: float
+    depth: float = 20.0
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,14 @@ def shapes_of(vertebrae: NDArray[np.uint16], subregions: NDArray[np.uint8], spac
         whole = vertebrae[box] == number
         body = whole & (subregions[box] == BODY)
         mask = body if body.any() else whole
-        rows = np.flatnonzero(mask.any((0, 2)))
+        middle = mask[:, :, round(ndimage.center_of_mass(mask)[2])]
+        rows = np.flatnonzero(middle.any(0))
         thirds = np.array_split(rows, 3)
-        depths = [
-            float(mask[:, third].any(2).sum(0).mean()) if len(third) else 1.0 for third in (thirds[0], thirds[-1])
-        ]
+        depths = [float(middle[:, third].sum(0).mean()) if len(third) else 1.0 for third in (thirds[0], thirds[-1])]
         centre = [(c + s.start) * mm for c, s, mm in zip(ndimage.center_of_mass(mask), box, spacing, strict=True)]
-        shapes.append(
-            BodyShape((centre[0], centre[1], centre[2]), len(rows) * spacing[1], depths[0] / max(depths[1], 1e-6))
-        )
+        depth = float(middle.sum(0)[rows].mean()) * spacing[0]
+        height, narrowing = len(rows) * spacing[1], depths[0] / max(depths[1], 1e-6)
+        shapes.append(BodyShape((centre[0], centre[1], centre[2]), height, narrowing, depth))
     return tuple(shapes)
 
 
@@ -83,7 +86,9 @@ def find_axis(shapes: Sequence[BodyShape]) -> int | None:
     """
     for index in range(min(2, len(shapes) - 1)):
         shape, below = shapes[index], shapes[index + 1]
-        if shape.height > DENS_TALL * below.height and shape.narrowing < DENS_NARROW:
+        narrow = shape.height > DENS_TALL * below.height and shape.narrowing < DENS_NARROW
+        tall = shape.height > DENS_TALLER * below.height and below.depth < CERVICAL_DEPTH_MM
+        if narrow or tall:
             return index
     return None
 
@@ -93,8 +98,8 @@ def name_levels(shapes: Sequence[BodyShape], *, sacrum: bool, body_region: BodyR
 
     sacrum: whether one is seen below the last. body_region: what the header says, for want of a landmark.
     """
-    places, warnings = _places(shapes)
     axis = find_axis(shapes)
+    places, warnings = _places(shapes, axis)
     if axis is not None:
         return _from_axis(places, axis, sacrum=sacrum, warnings=warnings)
     if sacrum:
@@ -119,15 +124,20 @@ def _from_axis(places: Sequence[int], axis: int, *, sacrum: bool, warnings: tupl
     return Levels(tuple(names), "landmark", DOUBTED if warnings else 1.0, warnings)
 
 
-def _places(shapes: Sequence[BodyShape]) -> tuple[list[int], tuple[str, ...]]:
-    """Place of each vertebra in the column, counting those that were missed between two."""
+def _places(shapes: Sequence[BodyShape], axis: int | None) -> tuple[list[int], tuple[str, ...]]:
+    """Place of each vertebra in the column, counting those that were missed between two.
+
+    The axis' centre lies high, in the root of its dens: the step from it to C3 tells nothing.
+    """
     centres = np.array([shape.centre for shape in shapes]).reshape(-1, 3)
     steps = np.linalg.norm(np.diff(centres, axis=0), axis=1)
+    first = 0 if axis is None else axis + 1
     places, warnings = [0] if len(shapes) else [], []
     for index, step in enumerate(steps):
-        beside = [steps[i] for i in (index - 1, index + 1) if 0 <= i < len(steps)]
+        beside = [steps[i] for i in (index - 1, index + 1) if first <= i < len(steps)]
         usual = float(np.mean(beside)) if beside else float(step)
-        missed = min(MOST_HIDDEN, round(step / usual) - 1) if step > HIDDEN_STEP * usual else 0
+        long = index >= first and step > HIDDEN_STEP * usual
+        missed = min(MOST_HIDDEN, round(step / usual) - 1) if long else 0
         if missed:
             warnings.append(
                 f"{missed} vertebra(e) between the {index + 1}. and the {index + 2}. from the top not found"
