@@ -1,9 +1,12 @@
-"""`spondyl evaluate`: hold predictions against references, print the table of the paper, write JSON."""
+"""`spondyl evaluate`: hold predictions against references, print the table of the paper, write JSON.
+
+Volumes are scored by `app.evaluate_volumes`; all the rest here is about pictures.
+"""
 
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from app import evaluate_volumes
 from models.errors import SpondylError
 from models.evaluation import ImageScore, LevelSummary, Summary, score_image, summarise
 from operators.dicom.label_images import (
@@ -60,26 +64,53 @@ class Evaluation:
     notes: tuple[str, ...]
 
 
-def evaluate_command(pred: Path, reference: Path, *, json_out: Path | None = None, split: Path | None = None) -> int:
+def evaluate_command(
+    pred: Path, reference: Path, *, json_out: Path | None = None, split: Path | None = None, versus: Path | None = None
+) -> int:
     """Compare two files, or two folders image by image, and print the table.
 
     pred, reference: a label image in any form that `operators.dicom.label_images` reads, or a folder of them.
     json_out: where to write every number; nothing is written without it.
     split: a text file with an image id per line: only these references count.
+    versus: a second set of predictions of the same volumes, to be tested against the first.
 
     Returns:
         0, or 2 where something cannot be read or compared; the reason is on standard error.
     """
     try:
-        evaluation = evaluate(pred, reference, split=split)
+        if evaluate_volumes.is_volume(find_label_files(reference)[0]):
+            volumes = _evaluate_volumes(pred, reference, split=split, versus=versus)
+            evaluate_volumes.print_evaluation(volumes, Console())
+            content = evaluate_volumes.evaluation_as_json(volumes)
+        elif versus is not None:
+            raise LabelImageError(
+                f"{reference} holds no volumes: two sets of predictions are compared for volumes only"
+            )
+        else:
+            evaluation = evaluate(pred, reference, split=split)
+            print_evaluation(evaluation, Console())
+            content = evaluation_as_json(evaluation)
     except SpondylError as error:
         Console(stderr=True).print(f"[red]spondyl evaluate:[/red] {error}", highlight=False, soft_wrap=True)
         return UNUSABLE_INPUT
-    print_evaluation(evaluation, Console())
     if json_out is not None:
         json_out.parent.mkdir(parents=True, exist_ok=True)
-        json_out.write_text(json.dumps(evaluation_as_json(evaluation), indent=1) + "\n", encoding="utf-8")
+        json_out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _evaluate_volumes(
+    pred: Path, reference: Path, *, split: Path | None, versus: Path | None
+) -> evaluate_volumes.VolumesEvaluation:
+    references = find_label_files(reference)
+    if split is not None:
+        references = _chosen(references, read_split(split), split)
+    first, *others = (
+        evaluate_volumes.evaluate_volumes(references, find_label_files(path), reference_is_file=reference.is_file())
+        for path in (pred, versus)
+        if path is not None
+    )
+    return replace(first, comparisons=evaluate_volumes.compare(first, others[0])) if others else first
 
 
 def evaluate(pred: Path, reference: Path, *, split: Path | None = None) -> Evaluation:

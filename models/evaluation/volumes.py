@@ -23,6 +23,7 @@ LabelArray = NDArray[np.integer]
 
 VERTEBRA, DISC, SACRUM = "vertebra", "disc", "sacrum"
 BODY, ALL_BODIES = "body", "vertebral body"
+END_PLATE = "vertebral end-plate"
 CANAL, CORD, CANAL_WITH_CORD = "spinal canal", "spinal cord", "spinal canal with cord"
 INSTANCE_KINDS = frozenset({VERTEBRA, DISC, BODY})
 UNIONS: Mapping[str, tuple[str, ...]] = {CANAL_WITH_CORD: (CANAL, CORD), "intervertebral disc": (DISC,)}
@@ -179,6 +180,11 @@ def take_kind(kinds: Mapping[str, LabelledVolume], kind: str) -> LabelledVolume 
         return None
     inside = np.logical_or.reduce([part.labelmap != 0 for part in parts])
     return LabelledVolume(inside.astype(np.uint8), {1: kind})
+
+
+def parts_of(kind: str) -> tuple[str, ...]:
+    """The kinds from which `take_kind` makes a kind, itself first."""
+    return (kind, *UNIONS.get(kind, ()), *((VERTEBRA, ALL_BODIES) if kind == BODY else ()))
 
 
 def score_kind(

@@ -300,7 +300,8 @@ def test_a_coordinate_file_of_another_form_is_refused(tmp_path: Path, text: str,
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.nii.gz", b"x", "a DICOM SEG or one of .dcm, .png, .npz, .json"),
+        ("a.mnc", b"x", "a DICOM SEG or one of .dcm, .png, .npz, .json"),
+        ("a.nii.gz", b"x", "no volume that ITK can read"),
         ("a.dcm", b"x", "is no DICOM file"),
         ("a.png", b"x", "is no PNG"),
         ("a.npz", b"x", "is no NPZ file"),

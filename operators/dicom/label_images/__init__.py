@@ -5,15 +5,19 @@
 | DICOM Segmentation | `segmentation_files`: BINARY and LABELMAP; Segment Label = level |
 | `.png` | `array_files`: a value per level, with a JSON table beside it or the public data sets' numbering |
 | `.npz` | `array_files`: the array `labelmap`, with `levels` in it or a JSON table beside it |
+| `truth.npz` | `volume_files`: both maps of an MR phantom |
+| `.nii.gz`, `.nii`, `.mha` | `volume_files`: named by a JSON table beside it, or by SPINEPS' or SPIDER's numbering |
 | `.json` | `annotation_files`: key points or polygons as the Cervical Spine X-ray Atlas (CSXA) has them |
 | `.txt`, `.mrk` | `annotation_files`: vertebra coordinates as the NHANES II radiographs have them |
 
-`find_label_files` looks through folders and says which image each file is about.
+`on_grid_of` brings two volumes onto one grid; `find_label_files` looks through folders and says which image each file
+is about.
 """
 
 from operators.dicom.label_images.contracts import LabelImage, LabelImageError, canonical_level
 from operators.dicom.label_images.folders import LabelFile, find_label_files
-from operators.dicom.label_images.reading import read_label_image
+from operators.dicom.label_images.grids import on_grid_of
+from operators.dicom.label_images.reading import read_label_image, read_label_maps
 
 __all__ = [
     "LabelFile",
@@ -21,5 +25,7 @@ __all__ = [
     "LabelImageError",
     "canonical_level",
     "find_label_files",
+    "on_grid_of",
     "read_label_image",
+    "read_label_maps",
 ]

@@ -24,12 +24,16 @@ class LabelImage:
     levels: for each value of the labelmap its level (`C3`), or a label where the level is unknown.
     spacing_mm: size of a voxel *in the patient*, in the axis order of the labelmap; None where nobody says.
     overlapping: voxels that more than one structure of the file claims; the lowest number has them here.
+    affine: (4, 4) index in the axis order of a volume's labelmap → LPS mm; None for pictures, or where nobody says.
+    partial: levels of vertebrae that the file marks as cut by the border, so that they do not count.
     """
 
     labelmap: NDArray[np.uint16]
     levels: Mapping[int, str]
     spacing_mm: tuple[float, ...] | None = None
     overlapping: int = 0
+    affine: NDArray[np.float64] | None = None
+    partial: frozenset[str] = frozenset()
 
 
 def canonical_level(name: str) -> str:

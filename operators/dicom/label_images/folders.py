@@ -12,6 +12,7 @@ from operators.dicom.label_images.annotation_files import is_csxa, is_nhanes, re
 from operators.dicom.label_images.contracts import LabelImageError
 from operators.dicom.label_images.reading import READERS, is_dicom
 from operators.dicom.label_images.segmentation_files import SEGMENTATION_SOP_CLASSES, referenced_sop_instance_uids
+from operators.dicom.label_images.volume_files import VOLUME_ENDINGS, ending_of, is_label_volume, stem_of
 
 _MOST_VALUES = 64
 """More values than any label map of a spine has, and fewer than any radiograph."""
@@ -41,19 +42,22 @@ def find_label_files(root: Path) -> tuple[LabelFile, ...]:
     A DICOM file counts when it is a Segmentation. A JSON file counts as CSXA when it has `shapes`, a text file
     as NHANES II when its first line starts with a level. A PNG
     beside such a file is its radiograph, not a label map, and so is a PNG in colour or of many grey values.
+    A volume counts when it holds few whole numbers.
     A label map that is alone in its folder is also about the DICOM images there.
 
     Raises:
         LabelImageError: no such path, or no label image in it.
     """
     if root.is_file():
-        return (_label_file(root, (root.stem,), alone=True),)
+        return (_label_file(root, (stem_of(root),), alone=True),)
     if not root.is_dir():
         raise LabelImageError(f"{root} does not exist")
     paths = [path for path in sorted(root.rglob("*")) if path.is_file() and _is_label_file(path)]
     if not paths:
-        raise LabelImageError(f"{root} holds no label image: DICOM SEG, PNG, NPZ or an annotation file was expected")
-    stems = Counter(path.stem for path in paths)
+        raise LabelImageError(
+            f"{root} holds no label image: DICOM SEG, NIfTI, MHA, PNG, NPZ or an annotation file was expected"
+        )
+    stems = Counter(stem_of(path) for path in paths)
     folders = Counter(path.parent for path in paths)
     return tuple(
         _label_file(path, _names(root, path, stems, folders), alone=folders[path.parent] == 1) for path in paths
@@ -62,9 +66,9 @@ def find_label_files(root: Path) -> tuple[LabelFile, ...]:
 
 def _names(root: Path, path: Path, stems: Counter[str], folders: Counter[Path]) -> tuple[str, ...]:
     """The names of a file that no other file under the root has, or else its path below the root."""
-    stem = [path.stem] if stems[path.stem] == 1 else []
+    stem = [stem_of(path)] if stems[stem_of(path)] == 1 else []
     folder = [path.parent.name] if path.parent != root and folders[path.parent] == 1 else []
-    return tuple(stem + folder) or (path.relative_to(root).with_suffix("").as_posix(),)
+    return tuple(stem + folder) or (path.relative_to(root).with_name(stem_of(path)).as_posix(),)
 
 
 def _label_file(path: Path, names: tuple[str, ...], *, alone: bool) -> LabelFile:
@@ -88,7 +92,9 @@ def _is_label_file(path: Path) -> bool:
     if is_dicom(path):
         header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
         return header.get("SOPClassUID") in SEGMENTATION_SOP_CLASSES
-    suffix = path.suffix.lower()
+    suffix = ending_of(path)
+    if suffix in VOLUME_ENDINGS:
+        return is_label_volume(path)
     if READERS.get(suffix) is read_nhanes:
         return is_nhanes(path)
     if suffix == ".json":

@@ -53,6 +53,7 @@ def read_segmentation(path: Path) -> LabelImage:
         },
         spacing_mm=_spacing(dataset, slice_spacing, len(volume)),
         overlapping=overlapping,
+        affine=_affine(dataset, slice_spacing),
     )
 
 
@@ -124,6 +125,27 @@ def _spacing(dataset: Dataset, slice_spacing: float | None, slices: int) -> tupl
     if slices == 1:
         return rows, columns
     return (slice_spacing, rows, columns) if slice_spacing else None
+
+
+def _affine(dataset: Dataset, slice_spacing: float | None) -> NDArray[np.float64] | None:
+    """Index (slice, row, column) → LPS mm, from the first slice along the normal (PS3.3 C.7.6.2.1.1)."""
+    if slice_spacing is None or "SharedFunctionalGroupsSequence" not in dataset:
+        return None
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    measures = _group(Dataset(), shared, "PixelMeasuresSequence")
+    frames = dataset.PerFrameFunctionalGroupsSequence
+    orientation = _group(frames[0], shared, "PlaneOrientationSequence")
+    planes = [_group(frame, shared, "PlanePositionSequence") for frame in frames]
+    if measures is None or orientation is None or "PixelSpacing" not in measures:
+        return None
+    positions = np.array([plane.ImagePositionPatient for plane in planes if plane is not None], float)
+    cosines = np.array(orientation.ImageOrientationPatient, float)
+    rows, columns = (float(value) for value in measures.PixelSpacing)
+    normal = np.cross(cosines[:3], cosines[3:])
+    affine = np.eye(4)
+    affine[:3, :3] = np.column_stack((normal * slice_spacing, cosines[3:] * rows, cosines[:3] * columns))
+    affine[:3, 3] = positions[np.argmin(positions @ normal)]
+    return affine
 
 
 def _group(frame: Dataset, shared: Dataset, keyword: str) -> Dataset | None:
