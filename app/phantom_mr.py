@@ -108,10 +108,9 @@ def _identify(dataset: Dataset, phantom: MrPhantom, seed: int, index: int) -> No
 
 def _describe_acquisition(dataset: Dataset, phantom: MrPhantom) -> None:
     sequence = phantom.sequence
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
     dataset.BodyPartExamined = BODY_PARTS[phantom.region]
     dataset.PatientPosition = "HFS"
-    dataset.Laterality = ""
     dataset.ScanningSequence = ["SE", "IR"] if sequence.ti_ms is not None else "SE"
     dataset.SequenceVariant = "SK"
     dataset.ScanOptions = ""

@@ -50,7 +50,7 @@ def test_every_group_shows_its_verbs(group: list[str]) -> None:
     verbs = {
         "jobs": ["list", "show", "retry", "cancel"],
         "models": ["list", "verify", "import", "export"],
-        "phantom": ["xray"],
+        "phantom": ["xray", "mr"],
     }
     shown = CliRunner().invoke(app, group).output
 
