@@ -28,7 +28,7 @@ WEDGE_ANGLE = Code("WEDGE", PRIVATE_SCHEME, "Vertebral wedge angle")
 LORDOSIS = MappingProxyType(
     {
         ("C2", "C7"): Code("LORDOSIS-C2C7", PRIVATE_SCHEME, "C2-C7 lordosis"),
-        ("T4", "T12"): Code("KYPHOSIS-T4T12", PRIVATE_SCHEME, "T4-T12 kyphosis"),
+        ("T4", "T12"): Code("LORDOSIS-T4T12", PRIVATE_SCHEME, "T4-T12 lordosis, negative for kyphosis"),
         ("L1", "S1"): Code("LORDOSIS-L1S1", PRIVATE_SCHEME, "L1-S1 lordosis"),
     }
 )
@@ -48,8 +48,7 @@ LISTHESIS_SHARE = Code("LISTHESIS-SHARE", PRIVATE_SCHEME, "Offset as a share of 
 CANAL_DIAMETER = Code("CANAL-AP", PRIVATE_SCHEME, "Antero-posterior diameter of the vertebral canal")
 CANAL_AREA = Code("CANAL-AREA", PRIVATE_SCHEME, "Cross-sectional area of the vertebral canal")
 VOLUME = Code("118565006", "SCT", "Volume")
-VERTEBRAL_CANAL = Code("61853006", "SCT", "Vertebral canal")
-DISC = Code("DISC", PRIVATE_SCHEME, "Intervertebral disc")
+DISC = Code("360499006", "SCT", "Intervertebral disc")  # SNOMED CT has it, PS3.16 does not list it
 MAGNETIC_RESONANCE = Code("MR", "DCM", "Magnetic Resonance")
 
 AREA = Code("42798000", "SCT", "Area")
@@ -87,7 +86,6 @@ UNITS = MappingProxyType(
         "px": Code("{pixels}", "UCUM", "pixels"),
         "px2": Code("{pixels}", "UCUM", "pixels"),  # an area in pixels is a count of them
         "deg": Code("deg", "UCUM", "degree"),
-        "%": Code("%", "UCUM", "percent"),
     }
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import highdicom as hd
 from highdicom import sr
@@ -10,26 +10,22 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from models.quantity import Quantity
+from models.quantity import Quantity, Unit
 from operators.dicom import codes
 from operators.dicom.identity import AlgorithmIdentity
 from operators.dicom.provenance import NOT_FOR_DIAGNOSIS, plain_text
+
+# PS3.3 C.18.1: Numeric Value is a DS of 16 characters; what is cut off is below what a mask can tell.
+DECIMALS: Mapping[Unit, int] = {"ratio": 3, "mm3": 0}  # of others: 2
 
 
 def measurement(
     name: Code, quantity: Quantity, site: sr.FindingSite | None = None, *, method: Code | None = None
 ) -> sr.Measurement:
     """Return a measurement of a quantity."""
-    return number(name, quantity.value, codes.UNITS[quantity.unit], site, method=method)
-
-
-def number(
-    name: Code, value: float, unit: Code, site: sr.FindingSite | None = None, *, method: Code | None = None
-) -> sr.Measurement:
-    """Return a measurement of a plain number."""
-    # PS3.3 C.18.1: Numeric Value is a DS of 16 characters; a hundredth of a unit is below what a mask can tell.
+    value = round(quantity.value, DECIMALS.get(quantity.unit, 2))
     sites = None if site is None else [site]
-    return sr.Measurement(name=name, value=round(value, 2), unit=unit, finding_sites=sites, method=method)
+    return sr.Measurement(name=name, value=value, unit=codes.UNITS[quantity.unit], finding_sites=sites, method=method)
 
 
 def algorithm_id(algorithm: AlgorithmIdentity) -> sr.AlgorithmIdentification:

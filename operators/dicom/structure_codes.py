@@ -18,12 +18,12 @@ SIDES = {"left": codes.LEFT, "right": codes.RIGHT}
 
 
 def concept_of(structure: SpineStructure) -> Concept:
-    """Return code and colour of a structure; the general ones where its level is unknown."""
+    """Return code and colour of a structure; the general ones where its level is unknown or has no code of its own."""
     if structure.kind == "substructure":
         return _table("substructures")[structure.spineps_label]
     if structure.kind == "disc":
         unknown = _unknown_discs()
-        return _table("discs").get(structure.level or "", unknown[(structure.segment_number - 1) % len(unknown)])
+        return _table("discs").get(structure.label, unknown[(structure.segment_number - 1) % len(unknown)])
     as_found = FoundStructure(structure.segment_number, structure.label, structure.level, 1.0, (0.0, 0.0))
     level = codes.level_of(as_found)
     return Concept(level.code, level.colour)

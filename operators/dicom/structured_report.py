@@ -13,6 +13,7 @@ from highdicom import sr
 from pydicom.dataset import Dataset
 
 from models.contracts import FoundStructure, Numbering
+from models.quantity import Quantity
 from models.spinefm.morphometry import SpineMorphometry, VertebraMorphometry
 from operators.dicom import codes
 from operators.dicom.errors import ResultError
@@ -30,7 +31,6 @@ from operators.dicom.report_parts import (
     comments,
     evidence,
     measurement,
-    number,
     observation_context,
     private_scheme,
     procedure,
@@ -125,7 +125,7 @@ def _vertebra_group(
             measurements.append(measurement(name, quantity, sr.FindingSite(level, topographical_modifier=place)))
     if vertebra.wedge_angle is not None:
         measurements.append(measurement(codes.WEDGE_ANGLE, vertebra.wedge_angle))
-    measurements.append(number(codes.CERTAINTY_OF_FINDING, 100 * structure.confidence, codes.UNITS["%"]))
+    measurements.append(measurement(codes.CERTAINTY_OF_FINDING, Quantity(100 * structure.confidence, "percent")))
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=tracking_uid(source, algorithm, structure), identifier=plain_text(structure.label)

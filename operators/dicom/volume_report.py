@@ -32,7 +32,6 @@ from operators.dicom.report_parts import (
     comments,
     evidence,
     measurement,
-    number,
     observation_context,
     private_scheme,
     procedure,
@@ -81,15 +80,9 @@ def build_volume_report(
     Raises:
         ResultError: measurements or Segmentation are not of these structures.
     """
+    by_number = _matched(measured, result, segmentation)
     source = stack.datasets
-    described = [int(item.SegmentNumber) for item in segmentation.SegmentSequence if item.SegmentNumber > 0]
-    expected = [structure.segment_number for structure in result.vertebrae]
-    if described != expected:
-        uid = segmentation.SOPInstanceUID
-        raise ResultError(f"Segmentation {uid} has the Segments {described}, the structures are {expected}")
     headers = completed_headers(source)
-    measures: list[Measured] = [*measured.vertebrae, *measured.discs]
-    by_number = {one.segment_number: one for one in measures}
     groups: list[Group] = [
         _segment_group(structure, by_number.get(structure.segment_number), headers, segmentation, algorithm)
         for structure in result.vertebrae
@@ -116,6 +109,21 @@ def build_volume_report(
     return built
 
 
+def _matched(measured: VolumeMorphometry, result: VolumeResult, segmentation: Dataset) -> dict[int, Measured]:
+    """Return measures by Segment Number; raise where measures, structures and Segments are not of each other."""
+    described = [int(item.SegmentNumber) for item in segmentation.SegmentSequence if item.SegmentNumber > 0]
+    labels = {structure.segment_number: structure.label for structure in result.vertebrae}
+    if described != [*labels]:
+        uid = segmentation.SOPInstanceUID
+        raise ResultError(f"Segmentation {uid} has the Segments {described}, the structures are {[*labels]}")
+    measures: list[Measured] = [*measured.vertebrae, *measured.discs]
+    foreign = [one.label for one in measures if labels.get(one.segment_number) != one.label]
+    foreign += [canal.label for canal in measured.canal if canal.label not in labels.values()]
+    if foreign:
+        raise ResultError(f"measurements of {', '.join(foreign)}, which are no Segments of their number and label")
+    return {one.segment_number: one for one in measures}
+
+
 def _segment_group(
     structure: SpineStructure,
     measures: Measured | None,
@@ -131,7 +139,7 @@ def _segment_group(
         for name, concept, place in CONCEPTS
         if (quantity := found[name]) is not None
     ]
-    items.append(number(codes.CERTAINTY_OF_FINDING, 100 * structure.confidence, codes.UNITS["%"]))
+    items.append(measurement(codes.CERTAINTY_OF_FINDING, Quantity(100 * structure.confidence, "percent")))
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=tracking_uid(source, algorithm, structure), identifier=plain_text(structure.label)
@@ -153,10 +161,11 @@ def _segment_group(
 def _spine_group(
     measured: VolumeMorphometry, source: Sequence[Dataset], result: VolumeResult, algorithm: AlgorithmIdentity
 ) -> sr.MeasurementsAndQualitativeEvaluations:
-    levels = {structure.label: structure for structure in result.vertebrae if structure.kind == "vertebra"}
+    places = {structure.label: structure for structure in result.vertebrae}
+    levels = [structure.level for structure in result.vertebrae if structure.kind == "vertebra"]
     items = []
     for canal in measured.canal:
-        site = sr.FindingSite(concept_of(levels[canal.label]).code)
+        site = sr.FindingSite(concept_of(places[canal.label]).code)
         items.append(measurement(codes.CANAL_DIAMETER, canal.ap_diameter, site))
         items.append(measurement(codes.CANAL_AREA, canal.area, site))
     for lordosis in measured.lordoses:
@@ -168,7 +177,7 @@ def _spine_group(
         tracking_identifier=sr.TrackingIdentifier(
             uid=str(result_uid(source, algorithm, kind="tracking spine")), identifier="Spine"
         ),
-        finding_sites=[sr.FindingSite(codes.region_of_levels([s.level for s in levels.values()]))],
+        finding_sites=[sr.FindingSite(codes.region_of_levels(levels))],
         algorithm_id=algorithm_id(algorithm),
         source_images=[sr.SourceImageForMeasurementGroup(source[0].SOPClassUID, source[0].SOPInstanceUID)],
         measurements=items or None,

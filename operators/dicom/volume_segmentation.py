@@ -14,6 +14,7 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.valuerep import format_number_as_ds
 
 from models.contracts import SpineStructure, VolumeResult
 from operators.dicom.errors import ResultError
@@ -83,7 +84,7 @@ def _build(
     label, title = TITLES[part]
     use = NOT_FOR_DIAGNOSIS if algorithm.research_only else "automatic"
     result = hd.seg.Segmentation(
-        source_images=_with_shared_plane(completed_headers(source), stack),
+        source_images=_with_exact_plane(completed_headers(source), stack),
         pixel_array=in_source_frames(labelmap, stack),
         segmentation_type=ENCODING_OF[profile],
         segment_descriptions=[
@@ -110,16 +111,23 @@ def _build(
     return result
 
 
-def _with_shared_plane(headers: list[Dataset], stack: SliceStack) -> list[Dataset]:
-    """Give Enhanced MR its plane and pixel size in the shared groups, where highdicom looks for them."""
+def _with_exact_plane(headers: list[Dataset], stack: SliceStack) -> list[Dataset]:
+    """Say pixel size and slice spacing where highdicom looks: the first header, or Enhanced MR's shared groups.
+
+    The spacing is the one of the positions: scanners also write the gap there, or leave it out.
+    """
     first = stack.frames[0]
-    if first.frame_number is None:
-        return headers
-    shared = headers[0].SharedFunctionalGroupsSequence[0]
-    own = headers[0].PerFrameFunctionalGroupsSequence[first.frame_number - 1]
-    for macro in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
-        if macro not in shared:
-            setattr(shared, macro, own[macro].value)
+    spacing = format_number_as_ds(float(np.linalg.norm(stack.affine[:3, 0])))
+    measures = headers[0]
+    if first.frame_number is not None:
+        shared = headers[0].SharedFunctionalGroupsSequence[0]
+        own = headers[0].PerFrameFunctionalGroupsSequence[first.frame_number - 1]
+        for macro in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+            if macro not in shared:
+                setattr(shared, macro, own[macro].value)
+        measures = shared.PixelMeasuresSequence[0]
+    measures.SpacingBetweenSlices = spacing
+    measures.SliceThickness = measures.get("SliceThickness") or spacing  # Type 1 in a SEG (PS3.3 C.7.6.16.2.1)
     return headers
 
 
@@ -138,8 +146,11 @@ def _check(labelmap: NDArray[np.uint16], structures: Sequence[SpineStructure], s
     series = stack.datasets[0].get("SeriesInstanceUID", "?")
     if stack.frames[0].frame_number is not None and len(stack.datasets) > 1:
         raise ResultError(f"series {series} spreads one stack over {len(stack.datasets)} multi-frame instances")
-    if not stack.datasets[0].get("FrameOfReferenceUID"):
+    frames_of_reference = {str(dataset.get("FrameOfReferenceUID") or "") for dataset in stack.datasets}
+    if "" in frames_of_reference:
         raise ResultError(f"series {series} has no Frame of Reference: no Segmentation can lie in its space")
+    if len(frames_of_reference) > 1:
+        raise ResultError(f"series {series} has {len(frames_of_reference)} Frames of Reference: the patient has moved")
     if labelmap.shape != stack.shape:
         raise ResultError(f"labelmap of {labelmap.shape} for series {series} of {stack.shape}")
     numbers = [structure.segment_number for structure in structures]

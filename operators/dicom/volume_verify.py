@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.pixels.utils import iter_pixels
 
 from models.contracts import SpineStructure
 from operators.dicom.errors import ResultError
+from operators.dicom.mr_frames import SourceFrame
 from operators.dicom.verify import read_back, require_references
 from operators.dicom.volume import SliceStack
 
 TOLERANCE_MM = 0.5  # between a centroid from the Segmentation's own geometry and the engine's
+VOLUME_TOLERANCE = 0.01  # of what the engine says a structure measures
 
 
 def verify_volume_segmentation(
@@ -28,44 +31,80 @@ def verify_volume_segmentation(
         structures: what was found, in the engine's own words.
 
     Raises:
-        ResultError: voxels, centroids, labels or references are not those of the engine and the source.
+        ResultError: voxels, places, sizes, labels or references are not those of the engine and the source.
     """
-    source = stack.datasets
-    dataset = read_back(encoded, source)
+    dataset = read_back(encoded, stack.datasets)
     uid = dataset.SOPInstanceUID
-    counts, centroids = centroids_lps(dataset)
     labels = {int(item.SegmentNumber): item.SegmentLabel for item in dataset.SegmentSequence}
+    counts, centroids = centroids_lps(dataset)
+    unevenness = _unevenness_mm(stack)
+    voxel_mm3 = abs(float(np.linalg.det(stack.affine[:3, :3])))
     expected = np.bincount(labelmap.ravel(), minlength=len(structures) + 1)
     for structure in structures:
-        number = structure.segment_number
+        number, label = structure.segment_number, structure.label
         if counts.get(number, 0) != expected[number]:
-            raise ResultError(
-                f"Segmentation {uid}: {structure.label} has {counts.get(number, 0)} voxels, not {expected[number]}"
-            )
+            raise ResultError(f"Segmentation {uid}: {label} has {counts.get(number, 0)} voxels, not {expected[number]}")
         off = float(np.linalg.norm(centroids[number] - np.array(structure.centroid_lps_mm)))
-        if off > TOLERANCE_MM:
-            raise ResultError(f"Segmentation {uid}: {structure.label} lies {off:.1f} mm from where the engine found it")
-        if labels.get(number) != structure.label:
-            raise ResultError(f"Segmentation {uid}: Segment {number} is not labelled {structure.label}")
-    touched = {
-        frame.instance.sop_instance_uid for frame, plane in zip(stack.frames, labelmap, strict=True) if plane.any()
-    }
-    require_references(dataset, [instance for instance in source if str(instance.SOPInstanceUID) in touched])
+        if off > TOLERANCE_MM + unevenness:
+            raise ResultError(f"Segmentation {uid}: {label} lies {off:.1f} mm from where the engine found it")
+        volume = counts[number] * voxel_mm3
+        if abs(volume - structure.volume_mm3) > VOLUME_TOLERANCE * volume:
+            raise ResultError(f"Segmentation {uid}: {label} has {volume:.0f} mm3, not {structure.volume_mm3:.0f}")
+        if labels.get(number) != label:
+            raise ResultError(f"Segmentation {uid}: Segment {number} is not labelled {label}")
+    _verify_frames(dataset, labelmap, stack)
+
+
+def _verify_frames(dataset: Dataset, labelmap: NDArray[np.uint16], stack: SliceStack) -> None:
+    """Hold each frame, voxel by voxel, against the slice it points at, which must lie where the frame lies."""
+    uid, shared = dataset.SOPInstanceUID, dataset.SharedFunctionalGroupsSequence[0]
+    slices = {(frame.instance.sop_instance_uid, frame.frame_number): index for index, frame in enumerate(stack.frames)}
+    series = dataset.ReferencedSeriesSequence[0].SeriesInstanceUID
+    if series != stack.datasets[0].SeriesInstanceUID:
+        raise ResultError(f"Segmentation {uid} refers to series {series}, which was not segmented")
+    touched = set()
+    for number, frame, groups in _frames(dataset):
+        source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        referenced = str(source.ReferencedSOPInstanceUID), source.get("ReferencedFrameNumber")
+        index = slices.get(referenced)
+        if index is None:
+            raise ResultError(f"Segmentation {uid} points at {referenced[0]}, which was not segmented")
+        corners = (_plane(groups, shared) - _plane_of(stack.frames[index])) @ np.diag([*labelmap.shape[1:], 1])
+        if (off := float(np.abs(corners).max())) > TOLERANCE_MM:
+            raise ResultError(f"Segmentation {uid}: a frame lies {off:.1f} mm from the slice it points at")
+        expected = labelmap[index] if number is None else labelmap[index] == number
+        if not np.array_equal(frame, expected):
+            raise ResultError(f"Segmentation {uid} does not decode to the labelmap it was made from; it is not sent")
+        touched.add(referenced[0])
+    require_references(dataset, [item for item in stack.datasets if str(item.SOPInstanceUID) in touched])
+
+
+def _frames(dataset: Dataset) -> Iterator[tuple[int | None, NDArray[np.integer], Dataset]]:
+    """Yield Segment Number (of BINARY, else None), pixels and functional groups of each frame, one at a time."""
+    if dataset.SegmentationType != "BINARY":
+        for pixels, groups in zip(iter_pixels(dataset), dataset.PerFrameFunctionalGroupsSequence, strict=True):
+            yield None, pixels, groups
+        return
+    packed = np.frombuffer(dataset.PixelData, np.uint8)
+    size = dataset.Rows * dataset.Columns
+    for index, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        # PS3.5 8.1.1: bits run on from frame to frame, which pydicom cannot read one at a time.
+        byte, bit = divmod(index * size, 8)
+        bits = np.unpackbits(packed[byte : byte + size // 8 + 2], bitorder="little")[bit : bit + size]
+        number = int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        yield number, bits.reshape(dataset.Rows, dataset.Columns), groups
 
 
 def centroids_lps(dataset: Dataset) -> tuple[dict[int, int], dict[int, NDArray[np.float64]]]:
     """Count the voxels of each Segment and take their mean position in LPS mm, from the frames' own planes."""
     shared = dataset.SharedFunctionalGroupsSequence[0]
-    frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
     counts: dict[int, int] = {}
     sums: dict[int, NDArray[np.float64]] = {}
-    for frame, groups in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
-        own = {number: frame == number for number in np.unique(frame).tolist() if number}
-        if dataset.SegmentationType == "BINARY":
-            own = {int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber): frame > 0}
+    for segment, frame, groups in _frames(dataset):
+        present = np.unique(frame[frame > 0]).tolist() if segment is None else [segment]
         plane = _plane(groups, shared)
-        for number, mask in own.items():
-            rows, columns = np.nonzero(mask)
+        for number in present:
+            rows, columns = np.nonzero(frame == number if segment is None else frame)
             places = np.stack([rows, columns, np.ones_like(rows)])
             counts[number] = counts.get(number, 0) + len(rows)
             sums[number] = sums.get(number, np.zeros(3)) + (plane @ places).sum(1)
@@ -83,3 +122,16 @@ def _plane(groups: Dataset, shared: Dataset) -> NDArray[np.float64]:
     row_mm, column_mm = (float(value) for value in macro("PixelMeasuresSequence").PixelSpacing)
     position = np.array(macro("PlanePositionSequence").ImagePositionPatient, float)
     return np.stack([orientation[3:] * row_mm, orientation[:3] * column_mm, position], axis=1)
+
+
+def _plane_of(frame: SourceFrame) -> NDArray[np.float64]:
+    """The same of a source frame."""
+    row_mm, column_mm = frame.spacing
+    return np.stack([np.array(frame.column) * row_mm, np.array(frame.row) * column_mm, frame.position], axis=1)
+
+
+def _unevenness_mm(stack: SliceStack) -> float:
+    """How far slices lie from the even grid that the engine was told, at most."""
+    positions = np.array([frame.position for frame in stack.frames])
+    even = stack.affine[:3, 3] + np.arange(len(positions))[:, None] * stack.affine[:3, 0]
+    return float(np.linalg.norm(positions - even, axis=1).max())

@@ -13,7 +13,13 @@ from operators.dicom import codes
 
 WITHOUT_A_CODE_OF_THEIR_OWN = {"T13", "L6"}
 CONCEPTS = [value for value in vars(codes).values() if isinstance(value, Code)] + [*codes.REGIONS.values()]
-STANDARD_CONCEPTS = [concept for concept in CONCEPTS if concept.scheme_designator != codes.PRIVATE_SCHEME]
+# In SNOMED CT, but in no context group of PS3.16.
+NOT_IN_THE_DICTIONARY = {codes.DISC}
+STANDARD_CONCEPTS = [
+    concept
+    for concept in CONCEPTS
+    if concept.scheme_designator != codes.PRIVATE_SCHEME and concept not in NOT_IN_THE_DICTIONARY
+]
 
 
 def structure(level: str | None, number: int = 1) -> FoundStructure:
@@ -74,7 +80,7 @@ def test_a_standard_concept_is_in_the_dictionary_with_this_meaning(concept: Code
     assert concept.meaning in meanings
 
 
-@pytest.mark.parametrize("unit", ["mm", "mm2", "deg", "%"])
+@pytest.mark.parametrize("unit", ["mm", "mm2", "mm3", "deg", "ratio", "percent"])
 def test_a_unit_is_a_ucum_unit_of_ps3_16(unit: str) -> None:
     """Looked up where pydicom lists it."""
     listed = {getattr(dictionary.UCUM, name).value for name in dictionary.UCUM.dir()}

@@ -132,7 +132,7 @@ def test_segments_are_named_by_level_and_coded(tmp_path: Path) -> None:
     }
     assert {label: code.CodeValue for label, code in vertebrae.items()} == {
         "L4": "11994002",
-        "L4/L5": "243923001",
+        "L4/L5": "84020006",
         "L5": "49668003",
     }
     structures = [item.SegmentLabel for item in built.substructures.SegmentSequence]
