@@ -1,8 +1,12 @@
 """Both phases are brought together: every voxel of a vertebra's structures gets its vertebra, discs their place.
 
+Where a voxel is as near to one vertebra as to another, the original lets the order decide in which instances were
+found; here it is the lower vertebra. A vertebra without a body is placed by all it has, in the original at the top.
+
 Source: Möller et al., "SPINEPS" (European Radiology 2024), combination of the two phases.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +16,19 @@ from scipy import ndimage
 from models.spineps.clean import ALL, FACES, VOXEL_MM3
 from models.spineps.frame import Spacing
 
-BODY, SACRUM, CANAL, DISC, ENDPLATE = 49, 26, 61, 100, 62
+BODY, DISC, ENDPLATE = 49, 100, 62
 VERTEBRAL = (41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51)
 ARTICULAR = (45, 46, 47, 48)
+POSTERIOR = (41, 42)  # arch and spinous process
+LARGEST = 3  # components of a vertebra that are looked at
 DOMINANCE = 0.5  # an articular process is one vertebra's when the next has less than this share of it
 DILATIONS = 2
 MERGED_RATIO = 0.5  # an uppermost instance smaller than this share of the next, grown to it, is a part of it
 CONTACT_MM2 = 20 * VOXEL_MM3 ** (2 / 3)
+FRAGMENT = 0.15  # of the median vertebra: a smaller instance within the field is none
+SACRAL_FRAGMENT = 0.1  # of the largest part of the sacrum: a smaller one is none
 
+EDGES = ndimage.generate_binary_structure(3, 2)
 Numbers = NDArray[np.uint16]
 
 
@@ -53,6 +62,7 @@ def combine(subregions: NDArray[np.uint8], instances: Numbers, spacing: Spacing)
     vertebrae = claim_the_rest(vertebrae, bony)
     part[bony & (vertebrae == 0)] = 0
     _merge_a_torn_first(vertebrae, part, spacing)
+    _return_arches(vertebrae, part)
     vertebrae, kept = _from_the_head(vertebrae)
     discs = _discs(vertebrae, part)
     whole_vertebrae, whole_discs = np.zeros_like(instances), np.zeros_like(instances)
@@ -64,7 +74,7 @@ def combine(subregions: NDArray[np.uint8], instances: Numbers, spacing: Spacing)
 def _settle_articular(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> None:
     """Give an articular process as a whole to the vertebra that has most of it, when the next has little."""
     for structure in ARTICULAR:
-        components, _ = ndimage.label(subregions == structure, FACES)
+        components, _ = ndimage.label(subregions == structure, ALL)
         for number, box in enumerate(ndimage.find_objects(components), start=1):
             inside = components[box] == number
             counts = np.bincount(vertebrae[box][inside])
@@ -77,15 +87,14 @@ def _settle_articular(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> None
 
 def claim_the_rest(vertebrae: Numbers, bony: NDArray[np.bool_]) -> Numbers:
     """Give bone that no vertebra claims to the vertebra it lies at; what lies at none stays 0."""
-    faces = ndimage.generate_binary_structure(3, 1)
     for _ in range(DILATIONS):
-        grown = ndimage.grey_dilation(vertebrae, footprint=faces)
+        grown = ndimage.grey_dilation(vertebrae, footprint=FACES)
         vertebrae = np.where((vertebrae == 0) & bony, grown, vertebrae)
-    components, _ = ndimage.label(bony & (vertebrae == 0), ndimage.generate_binary_structure(3, 2))
+    components, _ = ndimage.label(bony & (vertebrae == 0), EDGES)
     for number, box in enumerate(ndimage.find_objects(components), start=1):
-        wide = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
+        wide = _wider(box)
         inside = components[wide] == number
-        around = vertebrae[wide][ndimage.binary_dilation(inside, ALL)]
+        around = vertebrae[wide][ndimage.binary_dilation(inside, EDGES)]
         around = around[around > 0]
         if len(around):
             vertebrae[wide][inside] = np.bincount(around).argmax()
@@ -100,15 +109,69 @@ def _merge_a_torn_first(vertebrae: Numbers, subregions: NDArray[np.uint8], spaci
     if len(centres) < 2 or not parting.any():
         return
     (first, top), (second, below) = sorted(centres.items(), key=lambda item: item[1])[:2]
-    discs, count = ndimage.label(parting, FACES)
+    discs, count = ndimage.label(parting, ALL)
     heights = [c[1] for c in ndimage.center_of_mass(parting, discs, range(1, count + 1))]
     if any(height < below for height in heights):
         return
     volumes = np.bincount(vertebrae.ravel())
-    touching = ndimage.binary_dilation(vertebrae == first, ALL) & (vertebrae == second)
-    contact = np.count_nonzero(touching) * float(np.prod(spacing)) ** (2 / 3)
+    contact = _shared_faces(vertebrae == first, vertebrae == second) * float(np.prod(spacing)) ** (2 / 3)
     if volumes[first] < MERGED_RATIO * volumes[second] and contact > CONTACT_MM2 and top < below:
         vertebrae[vertebrae == first] = second
+
+
+def _shared_faces(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> int:
+    """How many voxel faces have one region on this side and the other on that."""
+    faces = 0
+    for axis in range(one.ndim):
+        a, b = np.moveaxis(one, axis, 0), np.moveaxis(other, axis, 0)
+        faces += np.count_nonzero(a[1:] & b[:-1]) + np.count_nonzero(a[:-1] & b[1:])
+    return faces
+
+
+def _return_arches(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> None:
+    """Give a piece of arch that hangs apart from its vertebra to the only other one it lies at."""
+    found = vertebrae.copy()
+    for number, box in enumerate(ndimage.find_objects(found), start=1):
+        if box is None:
+            continue
+        wide = _wider(box)
+        near, settled = found[wide], vertebrae[wide]
+        components, _ = ndimage.label(near == number, ALL)
+        largest = np.argsort(-np.bincount(components.ravel())[1:], kind="stable")[:LARGEST] + 1
+        pieces = ndimage.find_objects(components)
+        for piece in largest[1:]:
+            at = _wider(pieces[piece - 1])
+            inside = components[at] == piece
+            neighbours = set(np.unique(near[at][~inside]).tolist()) - {0}
+            posterior = np.isin(subregions[wide][at][inside], POSTERIOR).all()
+            if posterior and len(neighbours) == 1 and number not in neighbours:
+                settled[at][inside] = neighbours.pop()
+
+
+def _wider(box: Sequence[slice]) -> tuple[slice, ...]:
+    """A box and one voxel around it."""
+    return tuple(slice(max(0, along.start - 1), along.stop + 1) for along in box)
+
+
+def _drop_fragments(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> None:
+    """Drop instances that are far too small for a vertebra, but for the ends of the column, which the field may cut.
+
+    The same for parts of the sacrum. Not in the published method, whose numbering they would shift.
+    """
+    volumes = np.bincount(vertebrae.ravel())
+    numbers = np.flatnonzero(volumes[1:]) + 1
+    if len(numbers):
+        heights = _heights(vertebrae)
+        first = min(heights, key=heights.__getitem__)
+        small = [n for n in numbers if volumes[n] < FRAGMENT * np.median(volumes[numbers]) and n != first]
+        for number in small:
+            rows = np.flatnonzero((vertebrae == number).any((0, 2)))
+            if rows[-1] < vertebrae.shape[1] - 1 or (subregions == SACRUM).any():
+                vertebrae[vertebrae == number] = 0
+    parts, count = ndimage.label(subregions == SACRUM, ALL)
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    if count > 1:
+        subregions[np.isin(parts, np.flatnonzero(sizes < SACRAL_FRAGMENT * sizes.max()) + 1)] = 0
 
 
 def _heights(labels: Numbers) -> dict[int, float]:
@@ -131,7 +194,7 @@ def _discs(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> Numbers:
     bodies = _heights((vertebrae * (subregions == BODY)).astype(np.uint16))
     bodies = {**_heights(vertebrae), **bodies}
     discs = np.zeros_like(vertebrae)
-    components, count = ndimage.label(subregions == DISC, FACES)
+    components, count = ndimage.label(subregions == DISC, ALL)
     if not count or not bodies:
         return discs
     above_all = max(bodies) + 1

@@ -78,6 +78,11 @@ def _square(labelmap: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np
 
 
 def _rows(labelmap: NDArray[np.uint16], count: int) -> Mapping[int, float]:
-    """The row of each Segment's middle, for those that the plane shows."""
-    boxes = ndimage.find_objects(labelmap, max_label=count)
-    return {number: (box[0].start + box[0].stop - 1) / 2 for number, box in enumerate(boxes, start=1) if box}
+    """The row of each Segment's middle, for those that the plane shows: of its front half, where the body is."""
+    rows: dict[int, float] = {}
+    for number in range(1, count + 1):
+        places = np.argwhere(labelmap == number)
+        if len(places):
+            front = places[places[:, 1] <= np.median(places[:, 1])]
+            rows[number] = float(np.median(front[:, 0]))
+    return rows
