@@ -16,7 +16,7 @@ from scipy import ndimage
 from models.spineps.clean import ALL, FACES, VOXEL_MM3
 from models.spineps.frame import Spacing
 
-BODY, DISC, ENDPLATE = 49, 100, 62
+BODY, DISC, ENDPLATE, SACRUM = 49, 100, 62, 26
 VERTEBRAL = (41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51)
 ARTICULAR = (45, 46, 47, 48)
 POSTERIOR = (41, 42)  # arch and spinous process
