@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,12 +22,27 @@ from app.accuracy.measure import (
     read_radiograph,
     segment,
 )
+from app.accuracy.parts import PARTS, write_part
 from app.accuracy.pictures import overlay, refuse_inside_checkout
+from app.accuracy.volume_document import vertebra_dice, volumes_document
+from app.accuracy.volume_pictures import volume_overlay
+from app.accuracy.volumes import (
+    MeasuredVolume,
+    held_back_seeds,
+    measure_phantom_volumes,
+    measure_real_volume,
+    phantom_volume,
+    read_real_volume,
+    real_volume_folders,
+    segment_volume,
+)
 from models.errors import SpondylError
-from models.packs import load_pack
+from models.packs import ModelPack, load_pack
+from models.phantom.mr import mr_phantom
 from models.phantom.radiograph import radiograph_phantom
 
 CHECKOUT = Path(__file__).parents[2]
+PACKS = CHECKOUT / "models/packs"
 SCALES = {
     True: "The engine was given the calibrated spacing of each phantom.",
     False: "The engine was given no spacing and had to estimate the scale, as from most radiographs.",
@@ -41,45 +57,134 @@ class Engine:
     device: str
 
 
+class Half(StrEnum):
+    """A half of the document."""
+
+    BOTH = "both"
+    RADIOGRAPHS = "radiographs"
+    MR = "mr"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What holds for the measurement of a half.
+
+    pictures: where pictures of real images go, or None for none. cache: where an interrupted run goes on.
+    """
+
+    engine: Engine
+    date: str
+    out: Path
+    pictures: Path | None
+    processes: int
+    cache: Path
+
+    def making(self, pack: ModelPack, half: Half, options: Sequence[str], scale: str) -> Making:
+        """How the half came about, for the document."""
+        command = " ".join(["python -m app.accuracy", f"--only {half.value}", f"--date {self.date}", *options])
+        return Making(self.date, command, pack.name, pack.version, pack.digest, scale)
+
+
 def main(
     *,
     date: Annotated[str, typer.Option(help="Date of the measurement, as it is to stand in the document.")],
-    pack: Annotated[Path, typer.Option(help="Folder of the model pack.")] = CHECKOUT / "models/packs/spinefm-phantom",
+    only: Annotated[Half, typer.Option(help="Which half to measure; the other stays as it is.")] = Half.BOTH,
+    pack: Annotated[Path, typer.Option(help="Folder of the radiographs' pack.")] = PACKS / "spinefm-phantom",
+    mr_pack: Annotated[Path, typer.Option(help="Folder of the MR volumes' pack.")] = PACKS / "spineps-phantom",
     out: Annotated[Path, typer.Option(help="The document.")] = CHECKOUT / "docs/accuracy.md",
-    count: Annotated[int, typer.Option(min=2, help="Phantoms, half cervical, half lumbar.")] = 200,
-    calibrated: Annotated[bool, typer.Option(help="Give the engine the phantoms' spacing.")] = False,
+    count: Annotated[int, typer.Option(min=2, help="Phantom radiographs, half cervical, half lumbar.")] = 200,
+    mr_count: Annotated[int, typer.Option(min=1, help="Phantom volumes.")] = 50,
+    calibrated: Annotated[bool, typer.Option(help="Give the engine the radiographs' spacing.")] = False,
     real: Annotated[Path, typer.Option(help="Folder of real radiographs with references.")] = Path(
         "../shared/data/xray"
     ),
+    mr_real: Annotated[Path, typer.Option(help="Folder of real MR volumes.")] = Path("../shared/data/mr"),
     pictures: Annotated[Path | None, typer.Option(help="Where pictures of real images go; not in the project.")] = None,
     processes: Annotated[int, typer.Option(min=1, max=2, help="Engines at once.")] = 2,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     cache: Annotated[Path, typer.Option(help="Where an interrupted run goes on.")] = CHECKOUT / ".cache/accuracy",
 ) -> None:
-    """Measure a pack on held-back phantoms and real radiographs, and write docs/accuracy.md."""
+    """Measure the packs on held-back phantoms and real images, and write docs/accuracy.md."""
     console = Console(stderr=True)
-    engine = Engine(pack, device)
-    folders = radiograph_folders(real) if real is not None else ()
     try:
         if pictures is not None:
             refuse_inside_checkout(pictures, CHECKOUT)
-        loaded = load_pack(pack)
-        running = measure_phantoms(
-            held_back(count), pack=pack, device=device, calibrated=calibrated, processes=processes, cache_dir=cache
-        )
-        phantoms = list(track(running, "phantoms", total=count, console=console))
-        radiographs = [measure_radiograph(folder, pack=pack, device=device) for folder in folders]
-        drawn = draw_phantoms(phantoms, engine, folder=out.parent / "images", calibrated=calibrated)
-        if pictures is not None:
-            draw_radiographs(folders, engine, folder=pictures)
+        if only is not Half.MR:
+            run = Run(Engine(pack, device), date, out, pictures, processes=processes, cache=cache)
+            measure_radiographs(run, console, count=count, calibrated=calibrated, real=real)
+        if only is not Half.RADIOGRAPHS:
+            run = Run(Engine(mr_pack, device), date, out, pictures, processes=processes, cache=cache)
+            measure_volumes(run, console, count=mr_count, real=mr_real)
     except SpondylError as error:
         console.print(f"[red]accuracy:[/red] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
-    options = ["--calibrated"] * calibrated + ["--real FOLDER"] * bool(folders)
-    command = " ".join(["python -m app.accuracy", f"--date {date}", f"--count {count}", *options])
-    making = Making(date, command, loaded.name, loaded.version, loaded.digest, SCALES[calibrated])
-    out.write_text(document(making, phantoms, radiographs, pictures=drawn), encoding="utf-8")
-    console.print(f"{out} written from {len(phantoms)} phantoms and {len(radiographs)} radiographs", highlight=False)
+
+
+def measure_radiographs(run: Run, console: Console, *, count: int, calibrated: bool, real: Path) -> None:
+    """Measure the radiographs' half and write it.
+
+    Raises:
+        PackError: the pack cannot be used.
+    """
+    pack, device = run.engine.pack, run.engine.device
+    folders = radiograph_folders(real)
+    loaded = load_pack(pack)
+    running = measure_phantoms(
+        held_back(count), pack=pack, device=device, calibrated=calibrated, processes=run.processes, cache_dir=run.cache
+    )
+    phantoms = list(track(running, "phantoms", total=count, console=console))
+    radiographs = [measure_radiograph(folder, pack=pack, device=device) for folder in folders]
+    drawn = draw_phantoms(phantoms, run.engine, folder=run.out.parent / "images", calibrated=calibrated)
+    if run.pictures is not None:
+        draw_radiographs(folders, run.engine, folder=run.pictures)
+    options = [f"--count {count}", *["--calibrated"] * calibrated, *["--real FOLDER"] * bool(folders)]
+    making = run.making(loaded, Half.RADIOGRAPHS, options, SCALES[calibrated])
+    write_part(run.out, PARTS[0], document(making, phantoms, radiographs, pictures=drawn))
+    console.print(f"{run.out}: {len(phantoms)} phantoms and {len(radiographs)} radiographs", highlight=False)
+
+
+def measure_volumes(run: Run, console: Console, *, count: int, real: Path) -> None:
+    """Measure the MR half and write it.
+
+    Raises:
+        PackError: the pack cannot be used.
+    """
+    pack, device = run.engine.pack, run.engine.device
+    folders = real_volume_folders(real)
+    loaded = load_pack(pack)
+    running = measure_phantom_volumes(
+        held_back_seeds(count), pack=pack, device=device, processes=run.processes, cache_dir=run.cache
+    )
+    phantoms = list(track(running, "MR phantoms", total=count, console=console))
+    measured = []
+    for folder in track(folders, "real MR volumes", console=console):
+        volume = read_real_volume(folder)
+        one, result = measure_real_volume(volume, pack=pack, device=device)
+        measured.append(one)
+        if run.pictures is not None:
+            run.pictures.mkdir(parents=True, exist_ok=True)
+            volume_overlay(volume.volume, result, volume.outline).save(run.pictures / f"{folder.name}.png")
+    drawn = draw_volumes(phantoms, run.engine, folder=run.out.parent / "images")
+    options = [f"--mr-count {count}", *["--mr-real FOLDER"] * bool(folders)]
+    making = run.making(loaded, Half.MR, options, f"Device: {device}.")
+    write_part(run.out, PARTS[1], volumes_document(making, phantoms, measured, pictures=drawn))
+    console.print(f"{run.out}: {len(phantoms)} phantoms and {len(measured)} real volumes", highlight=False)
+
+
+def draw_volumes(phantoms: Sequence[tuple[int, MeasuredVolume]], engine: Engine, *, folder: Path) -> list[Picture]:
+    """Draw the volume of median Dice per vertebra and the worst one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ranked = sorted(phantoms, key=lambda pair: (vertebra_dice(pair[1]), pair[0]))
+    drawn = []
+    for name, (seed, measured) in (("median", ranked[len(ranked) // 2]), ("worst", ranked[0])):
+        phantom = mr_phantom(seed)
+        volume = phantom_volume(phantom)
+        result, _, _ = segment_volume(volume, pack=engine.pack, device=engine.device)
+        file = folder / f"accuracy_mr_{name}.jpg"
+        volume_overlay(volume, result, phantom.vertebrae).save(file, quality=80)
+        caption = f"MR phantom of {name} Dice per vertebra ({vertebra_dice(measured):.3f}, {measured.score.volume})"
+        drawn.append(Picture(f"images/{file.name}", f"{caption}: found in colour, truth in white"))
+    return drawn
 
 
 def draw_phantoms(

@@ -1,4 +1,4 @@
-"""docs/accuracy.md: what was measured, how, and how far it is from the aims."""
+"""The radiographs' half of docs/accuracy.md: what was measured, how, and how far it is from the aims."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -50,12 +50,13 @@ class Aim:
         """The cells of a Markdown table."""
         return (
             self.what,
-            self._text(self.aim),
-            "–" if self.measured is None else self._text(self.measured),
+            self.text(self.aim),
+            "–" if self.measured is None else self.text(self.measured),
             self.verdict,
         )
 
-    def _text(self, value: float) -> str:
+    def text(self, value: float) -> str:
+        """A number as the table has it."""
         return f"{value * 100:.1f} %" if self.percent else f"{value:.3f}"
 
 
@@ -90,7 +91,7 @@ def document(
     *,
     pictures: Sequence[Picture] = (),
 ) -> str:
-    """Write the whole document.
+    """Write the half about radiographs.
 
     phantoms: what was measured on each, in any order. radiographs: the same for real images; may be empty.
 
@@ -99,7 +100,7 @@ def document(
     """
     ordered = sorted(phantoms, key=lambda pair: pair[0].seed)
     parts = [
-        "# Accuracy\n",
+        "# Radiographs\n",
         _made(making, [held for held, _ in ordered]),
         _phantoms(ordered, pictures),
         _radiographs(radiographs),
@@ -125,14 +126,17 @@ def _made(making: Making, held: Sequence[Held]) -> str:
         f"Measured on {making.date} with the pack `{making.pack_name}` {making.pack_version} "
         f"(SHA-256 of its weights `{making.pack_digest}`) by\n\n```\n{making.command}\n```\n\n"
         f"Phantoms: {images}, seeds {seeds}; training uses lower seeds only. {making.scale} "
-        f"All numbers on this page are written by that command.\n"
+        f"All numbers of this half are written by that command.\n"
     )
 
 
 def _phantoms(measured: Sequence[tuple[Held, Measured]], pictures: Sequence[Picture]) -> str:
     scores = [one.score for _, one in measured]
     total = summarise(scores)
-    lines = ["## Phantoms that no training has seen\n", _table(("", "aim", "measured", ""), map(Aim.row, aims(total)))]
+    lines = [
+        "## Phantoms that no training has seen\n",
+        markdown_table(("", "aim", "measured", ""), map(Aim.row, aims(total))),
+    ]
     lines.append(
         f"\nLevels are right in {total.landmark_images_right} of {total.landmark_images} images with a landmark "
         f"(C2, S1) wholly in view. Over the identified alone, the mean Dice is "
@@ -168,7 +172,7 @@ def _worst(scores: Sequence[ImageScore]) -> str:
     ]
     return (
         f"The {len(rows)} worst images:\n\n"
-        + _table(("region, seed", "identified", "Dice", "levels right"), rows)
+        + markdown_table(("region, seed", "identified", "Dice", "levels right"), rows)
         + "\n"
     )
 
@@ -199,9 +203,9 @@ def _radiographs(measured: Sequence[Measured]) -> str:
         [
             heading,
             f"{len(measured)} {REAL_RADIOGRAPHS}\n",
-            _table(("", "aim", "measured", ""), [every.row(), overlap.row()]),
+            markdown_table(("", "aim", "measured", ""), [every.row(), overlap.row()]),
             "",
-            _table(("image", "found", "named", "Dice", *levels, "numbering"), rows),
+            markdown_table(("image", "found", "named", "Dice", *levels, "numbering"), rows),
             "",
         ]
     )
@@ -228,10 +232,11 @@ def _level_table(summary: Summary) -> str:
         f"HD95 {unit}",
     )
     rows: list[LevelSummary] = [*summary.levels, summary.total]
-    return _table(headings, ((row.level, *row_cells(row)) for row in rows)) + "\n"
+    return markdown_table(headings, ((row.level, *row_cells(row)) for row in rows)) + "\n"
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, numbers to the right."""
     lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 

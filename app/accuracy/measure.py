@@ -1,22 +1,18 @@
 """The pack and its engine over phantoms that no training has seen, and over real radiographs."""
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import cache
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from pydicom import dcmread
 
+from app.accuracy.keeping import Keeper, code_and_weights, measure_all, pack_of
 from models.contracts import BodyRegion, RadiographImage, RadiographResult
 from models.errors import EngineRefusal
 from models.evaluation import ImageScore, StructureScore, score_image
-from models.packs import DESCRIPTION, load_pack
 from models.phantom.radiograph import RadiographPhantom, radiograph_phantom
 from operators.dicom.label_images import LabelImage, read_label_image
 from operators.dicom.pixels import radiograph_image
@@ -31,7 +27,8 @@ ANNOTATED: Mapping[BodyRegion, frozenset[str]] = {
 }
 """The levels that count, as in the published data sets; others in view are found too, and not counted."""
 
-MODELS = Path(__file__).parents[2] / "models"
+NO_SAY = ("spineps/*", "training/*", "phantom/mr*", "evaluation/volumes.py", "evaluation/panoptic.py")
+"""What below `models` cannot change a number of a radiograph."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def radiograph_folders(root: Path) -> tuple[Path, ...]:
 def segment(image: RadiographImage, *, pack: Path, device: str) -> tuple[RadiographResult | None, str]:
     """Run the warm engine; a refusal is an answer too: nothing found, and the reason."""
     try:
-        return ENGINES.engine_for(_pack(pack), device).segment(image), ""
+        return ENGINES.engine_for(pack_of(pack), device).segment(image), ""
     except EngineRefusal as refusal:
         return None, str(refusal)
 
@@ -118,42 +115,17 @@ def measure_phantoms(
 ) -> Iterator[tuple[Held, Measured]]:
     """Measure phantoms in processes of their own, in the order in which they end.
 
-    What was measured is kept in a folder that is named after the pack's weights and the source of everything in
-    `models`, so that an interrupted run goes on where it stopped, and no number outlives the code it came from.
+    What was measured is kept in a folder that is named after the pack's weights and the source of what has a say.
     """
-    kept = cache_dir / f"{code_and_weights(pack)}-{'calibrated' if calibrated else 'estimated'}"
-    kept.mkdir(parents=True, exist_ok=True)
-    waiting = []
-    for held in phantoms:
-        file = _kept_file(kept, held)
-        if file.is_file():
-            yield held, measured_from_json(file.read_text(encoding="utf-8"))
-        else:
-            waiting.append(held)
-    if not waiting:
-        return
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # inherited: two engines must not fight for the cores
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        running = {
-            pool.submit(measure_phantom, held, pack=pack, device=device, calibrated=calibrated): held
-            for held in waiting
-        }
-        for done in as_completed(running):
-            measured = done.result()
-            _kept_file(kept, running[done]).write_text(measured_as_json(measured), encoding="utf-8")
-            yield running[done], measured
-
-
-def code_and_weights(pack: Path) -> str:
-    """A name for the state of the pack and of the code under `models`, the first 16 digits of a SHA-256.
-
-    The pack's description counts whole: it names every weights file by hash, and says how to walk.
-    """
-    digest = hashlib.sha256((_pack(pack).folder / DESCRIPTION).read_bytes())
-    for source in sorted(MODELS.rglob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
+    scale = "calibrated" if calibrated else "estimated"
+    keeper = Keeper[Held, Measured](
+        cache_dir / f"{code_and_weights(pack, without=NO_SAY)}-{scale}",
+        name=lambda held: f"{held.region}-{held.seed}",
+        dumps=measured_as_json,
+        loads=measured_from_json,
+    )
+    measure = partial(measure_phantom, pack=pack, device=device, calibrated=calibrated)
+    yield from measure_all(phantoms, measure, keeper=keeper, processes=processes)
 
 
 def measured_as_json(measured: Measured) -> str:
@@ -176,10 +148,3 @@ def _labelled(
     if result is None:
         return np.zeros(shape, np.uint16), {}
     return result.labelmap, {structure.segment_number: structure.label for structure in result.structures}
-
-
-def _kept_file(folder: Path, held: Held) -> Path:
-    return folder / f"{held.region}-{held.seed}.json"
-
-
-_pack = cache(load_pack)

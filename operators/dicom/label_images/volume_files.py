@@ -67,6 +67,18 @@ def read_volume_file(path: Path) -> LabelImage:
     )
 
 
+def read_image_file(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Read the voxels of a NIfTI or MetaImage volume, slowest axis first, and the affine from their index to LPS mm.
+
+    Raises:
+        LabelImageError: no such volume, or not in three dimensions.
+    """
+    image = _read(path)
+    if image.GetDimension() != 3:
+        raise LabelImageError(f"{path} has {image.GetDimension()} dimensions; a volume of three was expected")
+    return SimpleITK.GetArrayFromImage(image).astype(np.float32), _affine(image)
+
+
 def read_truth(path: Path) -> tuple[LabelImage, ...] | None:
     """Read both maps of the truth that `spondyl phantom mr` writes; None where an NPZ file is something else.
 
