@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,47 @@ from app.jobs.job import FINAL_STATES, JobState
 from app.jobs.queries import list_jobs
 from app.jobs.queue import JobStatus
 from app.phantom import write_xray_study
-from app.report import REPORT_NAME
+from app.phantom_mr import write_mr_study
+from app.report import REPORT_NAME, vertebra_labels
 from app.serve import Node, listening_line
-from app.settings import Dashboard, Destination, Settings
-from models.contracts import BodyRegion
+from app.settings import Assembly, Dashboard, Destination, Settings
 from models.errors import SpondylError
+from models.packs import discover_packs
 
-# (body region, seed): easily read, and no network was trained on them; docs/accuracy.md has the average ones.
-STUDIES: Sequence[tuple[BodyRegion, int]] = (("cervical", 9_000_011), ("lumbar", 9_000_009))
-PATIENCE_S = 300.0
+
+@dataclass(frozen=True)
+class DemoStudy:
+    """A study that the demonstration sends where a pack of its engine is installed.
+
+    name: of its files. words: of the console. write: (folder, seed) → its files, the truth beside the instances.
+    """
+
+    name: str
+    words: str
+    engine: str
+    seed: int
+    write: Callable[[Path, int], tuple[Path, ...]]
+
+
+# Easily read, and no network was trained on these seeds; docs/accuracy.md has the average ones.
+STUDIES: Sequence[DemoStudy] = (
+    DemoStudy(
+        "radiograph",
+        "a cervical radiograph",
+        "spinefm",
+        9_000_011,
+        lambda folder, seed: write_xray_study(folder, seed, region="cervical"),
+    ),
+    DemoStudy(
+        "mr",
+        "a sagittal lumbar T2w MR",
+        "spineps",
+        9_000_003,
+        lambda folder, seed: write_mr_study(folder, seed, region="lumbar", contrast="T2w"),
+    ),
+)
+PATIENCE_S = 600.0
+QUIET_S = 1.0  # an MR study comes on one association here: nothing more is to be waited for
 LOOK_EVERY_S = 0.1
 DESTINATION = "demo"
 
@@ -48,7 +80,7 @@ def run_demo(out: Path, settings: Settings) -> int:
     """Start a node, send it studies, receive the results, and show what came of it.
 
     Args:
-        out: gets `studies/`, `results/<Study Instance UID>/*.dcm`, `<region>.png` and `report.json`.
+        out: gets `studies/`, `results/<Study Instance UID>/*.dcm`, `<study>.png` and `report.json`.
         settings: packs and device are taken from them; ports, storage and destinations are the demo's own.
 
     Returns:
@@ -67,7 +99,7 @@ def run_demo(out: Path, settings: Settings) -> int:
             console.print("starting the node …")
             node.start()
             console.print(listening_line(node).removesuffix("; Ctrl-C ends it"))
-            names = _send_studies(out / "studies", node, console)
+            names = _send_studies(_studies(settings, console), out / "studies", node, console)
             rows = _collect(_wait_for_jobs(node, names), names, node, out)
         finally:
             node.stop()
@@ -84,25 +116,37 @@ def _demo_settings(settings: Settings, scratch: Path, receiver: Receiver) -> Set
             "dashboard": Dashboard(host="127.0.0.1", port=0),
             "storage": scratch / "storage",
             "packs": settings.packs.resolve(),
+            "assembly": Assembly(quiet_s=QUIET_S),
             "destinations": (destination,),
         }
     )
 
 
-def _send_studies(folder: Path, node: Node, console: Console) -> Mapping[str, str]:
+def _studies(settings: Settings, console: Console) -> Sequence[DemoStudy]:
+    """Return the studies for which there is a pack; tell of the others."""
+    engines = {pack.engine for pack in discover_packs(settings.packs)}
+    for study in STUDIES:
+        if study.engine not in engines:
+            console.print(f"no pack for {study.engine} is installed: {study.words} is left out")
+    return [study for study in STUDIES if study.engine in engines]
+
+
+def _send_studies(studies: Sequence[DemoStudy], folder: Path, node: Node, console: Console) -> Mapping[str, str]:
     """Write the studies and send them; return Study Instance UID → its name here."""
     gateway = node.sign("gateway")
     if gateway is None or gateway.host is None or gateway.port is None:
         raise DemoFault("the gateway has gone before the studies were sent; node.log says why")
     called = node.settings.node.ae_title
     names: dict[str, str] = {}
-    for region, seed in STUDIES:
-        radiograph, *_ = write_xray_study(folder / region, seed, region=region)
-        names[str(dcmread(radiograph, specific_tags=["StudyInstanceUID"]).StudyInstanceUID)] = region
-        for outcome in send_folder(radiograph, gateway.host, gateway.port, calling="DEMO", called=called):
+    for study in studies:
+        first, *_ = study.write(folder / study.name, study.seed)
+        names[str(dcmread(first, specific_tags=["StudyInstanceUID"]).StudyInstanceUID)] = study.name
+        outcomes = send_folder(folder / study.name, gateway.host, gateway.port, calling="DEMO", called=called)
+        for outcome in outcomes:
             if outcome.fate != Fate.STORED:
-                raise DemoFault(f"the node did not take the {region} study: {outcome.sentence}")
-        console.print(f"sent a {region} radiograph by C-STORE (phantom, seed {seed})")
+                raise DemoFault(f"the node did not take {study.words}: {outcome.sentence}")
+        count = "" if len(outcomes) == 1 else f"{len(outcomes)} slices, "
+        console.print(f"sent {study.words} by C-STORE ({count}phantom, seed {study.seed})")
     return names
 
 
@@ -138,9 +182,10 @@ def _show(rows: Sequence[_Row], out: Path, console: Console) -> None:
     table = Table("study", "series", "state", "levels found", "confidence", "time", box=None, header_style="bold")
     for row in rows:
         structures = [structure for entry in row.series for structure in entry["structures"]]
-        labels = [str(structure["label"]) for structure in structures]
+        labels = vertebra_labels(structures)
         levels = f"{labels[0]} to {labels[-1]} ({len(labels)})" if labels else row.status.sentence
-        confidence = f"≥ {min(structure['confidence'] for structure in structures):.2f}" if structures else "–"
+        sure = [structure["confidence"] for structure in structures if structure["kind"] == "vertebra"]
+        confidence = f"≥ {min(sure):.2f}" if sure else "–"
         seconds = (row.status.updated_at - row.status.created_at).total_seconds()
         series = f"…{row.status.job.series_instance_uid[-8:]}"
         table.add_row(row.name, series, row.status.state, levels, confidence, f"{seconds:.1f} s")
