@@ -186,6 +186,55 @@ def test_phase_frames_among_enhanced_ones_are_left_aside(tmp_path: Path) -> None
     assert "component PHASE" in plan.notes[0]
 
 
+def test_more_slices_are_taken_before_a_better_echo(tmp_path: Path) -> None:
+    """A whole stack, then its contrast."""
+    plan = planned([*made_mr(FIRST, EchoTime="20"), *again(made_mr(SECOND[:5], EchoTime="100"))], tmp_path)
+
+    assert plan.chosen.shape == SHAPE
+    assert plan.chosen.sentence == "7 slices (image type M, echo time 20)"
+
+
+def test_echoes_among_enhanced_frames_are_two_volumes(tmp_path: Path) -> None:
+    """The frame's own MR Echo macro goes before the shared one."""
+    dataset = made_enhanced_mr(np.concatenate([SECOND, FIRST]))
+    for index, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        if index < len(SECOND):
+            echo = Dataset()
+            echo.EffectiveEchoTime = 20.0
+            groups.MREchoSequence = [echo]
+        same_place = dataset.PerFrameFunctionalGroupsSequence[index % len(SECOND)]
+        groups.PlanePositionSequence = same_place.PlanePositionSequence
+
+    plan = planned([dataset], tmp_path)
+
+    assert [stack.sentence for stack in plan.stacks] == [
+        "7 slices (stack 1, echo time 100)",
+        "7 slices (stack 1, echo time 20)",
+    ]
+    np.testing.assert_array_equal(voxels_of(plan), FIRST * 2.0 - 5)
+
+
+def test_frames_without_pixels_and_pixels_without_a_place_are_left_out(tmp_path: Path) -> None:
+    """An Enhanced MR Image whose Number of Frames and functional groups disagree."""
+    more, fewer = made_enhanced_mr(FIRST), made_enhanced_mr(FIRST)
+    more.NumberOfFrames = 6
+    del fewer.PerFrameFunctionalGroupsSequence[6]
+
+    for dataset, reason in (
+        (more, "a place, but beyond the Number of Frames,"),
+        (fewer, "no Image Position (Patient)"),
+    ):
+        plan = planned([dataset], tmp_path)
+
+        assert plan.chosen.shape == (6, 10, 12)
+        assert plan.notes == (f"1 frame(s) with {reason} were left out: {dataset.SOPInstanceUID} frame 7",)
+
+
+def test_a_rescale_slope_of_nothing_is_none(tmp_path: Path) -> None:
+    """It would make an empty volume of a good one."""
+    np.testing.assert_array_equal(voxels_of(planned(made_mr(FIRST, rescale=(0.0, 0.0)), tmp_path)), FIRST)
+
+
 def _without_spacing(dataset: FileDataset) -> None:
     del dataset.PixelSpacing
 
@@ -198,6 +247,13 @@ def _askew(dataset: FileDataset) -> None:
     dataset.ImageOrientationPatient = MultiValue(float, [0, 1, 0, 0, 0.7, -0.7])
 
 
+def _looked_up(dataset: FileDataset) -> None:
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType, table.LUTData = [2, 0, 16], "US", [0, 1]
+    table["LUTDescriptor"].VR = table["LUTData"].VR = "US"
+    dataset.ModalityLUTSequence = [table]
+
+
 def _many_frames(dataset: FileDataset) -> None:
     dataset.NumberOfFrames = 2
 
@@ -208,6 +264,7 @@ def _many_frames(dataset: FileDataset) -> None:
         (_without_spacing, "no Pixel Spacing"),
         (_inverted, "colours or inverted greys, which no MR acquisition has"),
         (_askew, "an Image Orientation .Patient. that is no pair of directions at right angles"),
+        (_looked_up, "a Modality LUT, which no MR acquisition has"),
         (_many_frames, "several frames in one instance, but no place for each"),
     ],
 )
