@@ -72,9 +72,11 @@ def volume_aims(summary: VolumesSummary) -> tuple[Aim, ...]:
     instances = vertebrae.instances if vertebrae else None
     return (
         Aim("volumes in which every vertebra is found", 0.99, complete),
-        Aim("Dice per vertebra, those not found as 0", 0.929, instances and instances.dice_mean, percent=False),
-        Aim("Dice of the discs as a whole", 0.96, discs and discs.dice_mean, percent=False),
-        Aim("Dice of the canal as a whole", 0.947, canal and canal.dice_mean, percent=False),
+        Aim(
+            "Dice per vertebra, those not found as 0", 0.929, instances.dice_mean if instances else None, percent=False
+        ),
+        Aim("Dice of the discs as a whole", 0.96, discs.dice_mean if discs else None, percent=False),
+        Aim("Dice of the canal as a whole", 0.947, canal.dice_mean if canal else None, percent=False),
         Aim("volumes with a landmark in view whose levels are all right", 0.97, summary.levels_right_rate),
     )
 
@@ -209,9 +211,9 @@ def _real(measured: Sequence[MeasuredVolume]) -> str:
 def _real_aims(summary: VolumesSummary) -> tuple[Aim, ...]:
     bodies, discs = (row.instances if (row := summary.kind(kind)) else None for kind in (BODY, DISC))
     return (
-        Aim("bodies found", 1.0, bodies and bodies.identified_rate),
-        Aim("Dice per body, those not found as 0", 0.88, bodies and bodies.dice_mean, percent=False),
-        Aim("Dice per disc, those not found as 0", 0.80, discs and discs.dice_mean, percent=False),
+        Aim("bodies found", 1.0, bodies.identified_rate if bodies else None),
+        Aim("Dice per body, those not found as 0", 0.88, bodies.dice_mean if bodies else None, percent=False),
+        Aim("Dice per disc, those not found as 0", 0.80, discs.dice_mean if discs else None, percent=False),
     )
 
 

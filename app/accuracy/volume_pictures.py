@@ -1,5 +1,7 @@
 """Mid-sagittal overlays of MR volumes: what was found in colour, the truth as a white line."""
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -9,6 +11,7 @@ from models.contracts import FoundStructure, RadiographImage, RadiographResult, 
 from models.spineps.frame import Orientation
 
 WINDOW_PERCENTILES = (0.5, 99.5)
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 def volume_overlay(
@@ -26,13 +29,14 @@ def volume_overlay(
     found = np.zeros(volume.voxels.shape, np.uint16) if result is None else result.vertebra_labelmap
     reference = np.zeros_like(found) if truth is None else truth
     middle = _middle(orientation.apply(found if found.any() else reference))
-    grey, labels, outline = (
+    grey = _square(orientation.apply(volume.voxels)[:, :, middle].T, spacing[1], spacing[0])
+    labels, outline = (
         _square(orientation.apply(array)[:, :, middle].T, spacing[1], spacing[0])
-        for array in (volume.voxels, found, reference)
+        for array in (found, np.asarray(reference, np.uint16))
     )
     low, high = np.percentile(grey, WINDOW_PERCENTILES)
     pixels = np.clip((grey - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32)
-    shown = RadiographResult(labels.astype(np.uint16), _named(result, labels), "unknown", "")
+    shown = RadiographResult(labels, _named(result, labels), "unknown", "")
     return overlay(RadiographImage(pixels), shown, outline)
 
 
@@ -42,7 +46,7 @@ def _middle(labelmap: NDArray[np.integer]) -> int:
     return int(np.median(slices)) if slices.size else labelmap.shape[2] // 2
 
 
-def _square(plane: NDArray[np.generic], row_mm: float, column_mm: float) -> NDArray[np.generic]:
+def _square(plane: NDArray[_Scalar], row_mm: float, column_mm: float) -> NDArray[_Scalar]:
     """The nearest values on a grid of square pixels."""
     pixel = min(row_mm, column_mm)
     picks = [
@@ -52,7 +56,7 @@ def _square(plane: NDArray[np.generic], row_mm: float, column_mm: float) -> NDAr
     return plane[np.ix_(*picks)]
 
 
-def _named(result: VolumeResult | None, labels: NDArray[np.generic]) -> tuple[FoundStructure, ...]:
+def _named(result: VolumeResult | None, labels: NDArray[np.uint16]) -> tuple[FoundStructure, ...]:
     """The vertebrae that the slice shows, each where its middle lies."""
     named = []
     for one in result.vertebrae if result else ():

@@ -21,7 +21,7 @@ def with_geometry_beside(path: Path, image: LabelImage) -> LabelImage:
 
 def _stacks(folder: Path) -> list[SliceStack]:
     """The MR stacks of a folder; what makes no volume has none."""
-    found = []
+    found: list[SliceStack] = []
     for series in load_series(sorted(path for path in folder.iterdir() if path.is_file())).series:
         if series.modality != "MR":
             continue
