@@ -55,9 +55,9 @@ def gateway_port(node: Node) -> int:
     return sign.port
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
+def wait_for(condition: Callable[[], bool], what: str, *, patience_s: float = PATIENCE_S) -> None:
     """Wait for other processes until a condition holds."""
-    limit = time.monotonic() + PATIENCE_S
+    limit = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < limit, f"in vain: {what}"
         time.sleep(0.02)
