@@ -1,82 +1,89 @@
 """What fits: half precision where the hardware has it, smaller batches and at last the CPU where the GPU is full."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-BATCH = 4  # cutouts at once on a GPU; on a CPU more than one at a time only costs memory
+GPU_BATCH = 4  # windows or cutouts at once
+CPU_BATCH = 1  # more would only cost memory
+Compute = Callable[[range, torch.device], None]
 
 
 def runs_half(device: torch.device) -> bool:
-    """Whether bfloat16 is computed natively: by tensor cores, or by a CPU with AVX-512 BF16."""
+    """Whether half precision is computed natively: by tensor cores, or by a CPU with AVX-512 BF16."""
     if device.type == "cuda":
         return True
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-class FittingNetwork(nn.Module):
-    """A network that runs in half precision where that is native, and on the CPU once the GPU has no room for it.
+def run_network(network: nn.Module, x: Tensor, *, half_precision: bool) -> Tensor:
+    """(B, …) → the network's answer in single precision, computed on the device of `x`."""
+    with torch.autocast(x.device.type, torch.float16 if x.is_cuda else torch.bfloat16, enabled=half_precision):
+        answer = network.to(x.device)(x)
+    return answer.float()  # type: ignore[no-any-return]
 
-    fell_back: what was done about a full GPU, a sentence, or None.
+
+class Fitting:
+    """Runs over items in batches that fit; halves a batch that does not, and ends on the CPU.
+
+    device: where the next batch runs. notes: what was done about a full memory, a sentence each.
     """
 
-    def __init__(self, inner: nn.Module, *, half_precision: bool) -> None:
-        super().__init__()
-        self.inner, self.half_precision = inner, half_precision
-        self.fell_back: str | None = None
+    def __init__(self, device: torch.device, what: str, *, batch: int | None = None) -> None:
+        """Start with whole batches on a device; what: the network, as the notes call it."""
+        self.device, self.what = device, what
+        self.batch = batch or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
+        self.notes: list[str] = []
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load the inner network's weights."""
-        return self.inner.load_state_dict(state_dict, strict=strict, assign=assign)
+    def run(self, count: int, compute: Compute) -> None:
+        """Compute the items 0…count − 1, batch by batch.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, …) → the inner network's answer in single precision, on the device of the input."""
-        if self.fell_back is None:
+        compute: computes the items of a range on a device. It is asked for the same items again after it raised
+        torch.OutOfMemoryError, so it keeps results only when nothing more can run out of memory.
+
+        Raises: torch.OutOfMemoryError when the CPU has no room for a single item either.
+        """
+        at = 0
+        while at < count:
+            items = range(at, min(at + self.batch, count))
             try:
-                return self._run(x)
+                compute(items, self.device)
             except torch.OutOfMemoryError:
-                self._fall_back(x)
-        return self._run(x.cpu()).to(x.device)
+                if self.device.type == "cpu" and self.batch == 1:
+                    raise
+                self._give_way()
+            else:
+                at = items.stop
 
-    def _run(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.float16 if x.is_cuda else torch.bfloat16, enabled=self.half_precision):
-            answer = self.inner(x)
-        return answer.float()  # type: ignore[no-any-return]
-
-    def _fall_back(self, x: Tensor) -> None:
-        self.fell_back = f"{x.device.type} ran out of memory: the semantic network went on on the CPU"
-        self.inner.cpu()
-        self.half_precision = runs_half(torch.device("cpu"))
+    def _give_way(self) -> None:
+        full = f"the {'GPU' if self.device.type == 'cuda' else self.device.type.upper()} ran out of memory"
+        if self.batch > 1:
+            self.batch //= 2
+            self.notes.append(f"{full} under {self.what}: batches of {self.batch} from here on")
+        else:
+            self.device = torch.device("cpu")
+            self.notes.append(f"{full}: {self.what} went on on the CPU")
         torch.cuda.empty_cache()
 
 
 def in_batches(
-    count: int, device: torch.device, run: Callable[[range, torch.device], None], *, batch: int = BATCH
+    count: int, device: torch.device, run: Compute, *, batch: int | None = None, what: str = "the instance network"
 ) -> tuple[str, ...]:
-    """Run over items 0…count − 1 in batches that fit; halve a batch that does not, and end on the CPU.
-
-    run: computes the items of a range on a device and keeps the results.
+    """Run over items once, as Fitting does.
 
     Returns:
         What was done about a full GPU, a sentence each.
     """
-    size, at, notes = (batch if device.type == "cuda" else 1), 0, list[str]()
-    while at < count:
-        items = range(at, min(at + size, count))
-        try:
-            run(items, device)
-        except torch.OutOfMemoryError:
-            if device.type == "cpu":
-                raise
-            torch.cuda.empty_cache()
-            if size > 1:
-                size //= 2
-                notes.append(f"the GPU ran out of memory: batches of {size} from here on")
-            else:
-                device = torch.device("cpu")
-                notes.append("the GPU ran out of memory: the instance network went on on the CPU")
-            continue
-        at = items.stop
-    return tuple(notes)
+    fitting = Fitting(device, what, batch=batch)
+    fitting.run(count, run)
+    return tuple(fitting.notes)
+
+
+def zeros_where_they_fit(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Zeros in single precision on a device, on the CPU when that is full."""
+    try:
+        return torch.zeros(shape, device=device)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return torch.zeros(shape)

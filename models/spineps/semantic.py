@@ -7,6 +7,8 @@ Source: Möller et al., "SPINEPS" (European Radiology 2024), first phase; Isense
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ from torch import Tensor, nn
 
 from models.errors import PackError
 from models.spineps.frame import Spacing
-from models.spineps.memory import FittingNetwork, runs_half
+from models.spineps.memory import Fitting, run_network, runs_half
+from models.spineps.windows import Windows, padded, stream_logits
 
 
 def build_semantic_network(settings: Mapping[str, Any]) -> nn.Module:
@@ -34,80 +37,116 @@ def build_semantic_network(settings: Mapping[str, Any]) -> nn.Module:
     )
 
 
+@dataclass(frozen=True)
+class FoundSubregions:
+    """labels: (P, I, R) uint8 on the grid it was asked for, in SPINEPS' labels; notes: about a full GPU."""
+
+    labels: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
+
+
 class SemanticPhase:
-    """nnU-Net's own predictor around the networks of a pack, one per fold."""
+    """The networks of a pack, one per fold, between nnU-Net's preparation and its way back to the grid."""
 
     def __init__(
         self, settings: Mapping[str, Any], folds: Sequence[Mapping[str, Tensor]], device: torch.device
     ) -> None:
-        """Build the predictor.
+        """Build the networks.
 
         settings: the pack's `semantic` entry; folds: a state dict each.
 
         Raises: PackError where plans, labels or weights do not fit together.
         """
-        self.settings = settings
-        self.network = FittingNetwork(build_semantic_network(settings), half_precision=runs_half(device))
+        self.device, self.step = device, float(settings["tile_step_size"])
         try:
-            self.predictor = self._predictor(folds, device)
-            self.network.load_state_dict(folds[0])
+            with contextlib.redirect_stdout(io.StringIO()):  # it says what only those who train with it need to know
+                from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: PLC0415
+
+            self.plans = PlansManager(settings["plans"])
+            self.configuration = self.plans.get_configuration(settings["configuration"])
+            self.dataset = settings["dataset"]
+            self.classes = len(self.dataset["labels"])
+            self.networks = [_loaded(settings, fold) for fold in folds]
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise PackError(f"the semantic network does not fit its plans: {error}") from error
+        if not all(isinstance(value, int) for value in self.dataset["labels"].values()):
+            raise PackError("the semantic network was trained on regions that overlap; a class per structure is needed")
+        self.mirrored = _mirrorings(settings.get("mirror_axes"))
         self.table = _label_table(settings["labels"])
 
-    def _predictor(self, folds: Sequence[Mapping[str, Tensor]], device: torch.device) -> Any:
-        settings, mirror_axes = self.settings, self.settings.get("mirror_axes")
-        with contextlib.redirect_stdout(io.StringIO()):  # it says what only those who train with it need to know
-            from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: PLC0415
-            from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: PLC0415
-
-            predictor = nnUNetPredictor(
-                tile_step_size=settings["tile_step_size"],
-                use_mirroring=mirror_axes is not None,
-                perform_everything_on_device=device.type == "cuda",
-                device=device,
-                allow_tqdm=False,
-            )
-        plans = PlansManager(settings["plans"])
-        predictor.manual_initialization(
-            self.network,
-            plans,
-            plans.get_configuration(settings["configuration"]),
-            [dict(fold) for fold in folds],
-            settings["dataset"],
-            settings["trainer"],
-            mirror_axes,
-        )
-        return predictor
-
-    def predict(self, image: NDArray[np.float32], spacing: Spacing) -> NDArray[np.uint8]:
+    def predict(self, image: NDArray[np.float32], spacing: Spacing) -> FoundSubregions:
         """Segment a prepared image.
 
         image: (P, I, R) at the pack's resolution; spacing: mm, in that order.
-
-        Returns:
-            The same grid in SPINEPS' labels.
         """
-        from nnunetv2.inference.export_prediction import (  # noqa: PLC0415
-            convert_predicted_logits_to_segmentation_with_correct_shape as to_segmentation,
-        )
-
-        predictor = self.predictor
-        plans, configuration = predictor.plans_manager, predictor.configuration_manager
         properties: dict[str, Any] = {"spacing": list(spacing[::-1])}
         # The original hands over half-precision values with the axes reversed: (R, I, P).
-        turned = image.astype(np.float16).astype(np.float32).transpose(2, 1, 0)[None]
-        preprocessor = configuration.preprocessor_class(verbose=False)
+        turned = image.astype(np.float16).transpose(2, 1, 0)[None]
+        preprocessor = self.configuration.preprocessor_class(verbose=False)
         data, _, properties = preprocessor.run_case_npy(
-            turned, None, properties, plans, configuration, predictor.dataset_json
+            turned, None, properties, self.plans, self.configuration, self.dataset
         )
-        with contextlib.redirect_stdout(io.StringIO()):
-            logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data))
-        threads = torch.get_num_threads()
-        classes = to_segmentation(
-            logits, plans, configuration, predictor.label_manager, properties, num_threads_torch=threads
-        )
-        return np.asarray(self.table[np.asarray(classes).transpose(2, 1, 0)], np.uint8)
+        fitting = Fitting(self.device, "the semantic network")
+        classes = np.zeros(properties["shape_before_cropping"], np.uint8)
+        foreground = tuple(slice(*bounds) for bounds in properties["bbox_used_for_cropping"])
+        classes[foreground] = self._classes(torch.from_numpy(data), properties, fitting)
+        classes = classes.transpose(self.plans.transpose_backward)
+        return FoundSubregions(self.table[classes.transpose(2, 1, 0)], tuple(fitting.notes))
+
+    def _classes(self, data: Tensor, properties: Mapping[str, Any], fitting: Fitting) -> NDArray[np.uint8]:
+        """Run the windows; (channels, …) at the plans' spacing → classes on the grid before nnU-Net's resampling."""
+        wanted = tuple(properties["shape_after_cropping_and_before_resampling"])
+        volume, inside = padded(data, self.configuration.patch_size)
+        windows = Windows.over(volume.shape[1:], self.configuration.patch_size, self.step)
+        finished = stream_logits(volume, windows, self._answer, classes=self.classes, fitting=fitting)
+        if tuple(data.shape[1:]) == wanted:
+            classes = np.empty(windows.shape, np.uint8)
+            for planes, logits in finished:
+                np.moveaxis(classes, windows.axis, 0)[planes] = _moved(logits.argmax(0), windows.axis)
+            return np.ascontiguousarray(classes[inside])
+        kept = np.empty((self.classes, *windows.shape), np.float16)
+        for planes, logits in finished:
+            np.moveaxis(kept, windows.axis + 1, 0)[planes] = _moved(logits, windows.axis + 1)
+        return self._resampled(kept[(slice(None), *inside)], wanted, properties["spacing"])
+
+    def _resampled(
+        self, logits: NDArray[np.float16], shape: tuple[int, ...], spacing: Sequence[float]
+    ) -> NDArray[np.uint8]:
+        """Classes on a grid of another spacing; a class at a time, as all of them would not fit."""
+        target = [spacing[axis] for axis in self.plans.transpose_forward]
+        classes, best = np.zeros(shape, np.uint8), np.full(shape, -np.inf, np.float16)
+        for number in range(self.classes):
+            (values,) = self.configuration.resampling_fn_probabilities(
+                logits[number : number + 1], shape, self.configuration.spacing, target
+            )
+            better = values > best
+            classes[better], best[better] = number, values[better]
+        return classes
+
+    def _answer(self, x: Tensor) -> Tensor:
+        """(B, channels, …) → logits, the mean over folds and mirrorings."""
+        half_precision, answers = runs_half(x.device), []
+        for network in self.networks:
+            for axes in self.mirrored:
+                answer = run_network(network, x.flip(axes), half_precision=half_precision)
+                answers.append(answer.flip(axes))
+        return answers[0] if len(answers) == 1 else sum(answers[1:], answers[0]) / len(answers)
+
+
+def _loaded(settings: Mapping[str, Any], fold: Mapping[str, Tensor]) -> nn.Module:
+    network = build_semantic_network(settings)
+    network.load_state_dict(fold)
+    return network.eval()
+
+
+def _mirrorings(axes: Sequence[int] | None) -> tuple[tuple[int, ...], ...]:
+    """Every set of axes of (B, channels, …) to mirror along, the empty one first."""
+    known = [axis + 2 for axis in axes or ()]
+    return tuple(chosen for count in range(len(known) + 1) for chosen in combinations(known, count))
+
+
+def _moved(values: Tensor, axis: int) -> Any:
+    return values.movedim(axis, 0).cpu().numpy()
 
 
 def _label_table(labels: Mapping[str, int]) -> NDArray[np.uint8]:

@@ -1,0 +1,171 @@
+"""The semantic phase gives nnU-Net's answer without nnU-Net's memory."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models.errors import PackError
+from models.spineps import semantic
+from models.spineps.memory import Fitting
+from models.spineps.semantic import SemanticPhase, build_semantic_network
+from models.spineps.windows import Windows, padded, stream_logits
+from tests.made_spineps import LABELS, PATCH, SPACING_MM, random_weights, semantic_settings, shade_weights
+
+CPU = torch.device("cpu")
+CLASSES = len(LABELS) + 1
+
+
+def image(shape: tuple[int, int, int] = (40, 75, 12)) -> NDArray[np.float32]:
+    """Something smooth with an empty border, (P, I, R)."""
+    rng = np.random.default_rng(1)
+    axes = np.meshgrid(*(np.linspace(0, 7, n) for n in shape), indexing="ij")
+    values = 700 + 400 * np.sin(axes[0] + axes[1]) + 300 * np.cos(2 * axes[2]) + rng.normal(0, 60, shape)
+    values[:2], values[:, -3:] = 0, 0
+    return np.asarray(np.clip(values, 0, 1500), np.float32)
+
+
+def by_nnunet(settings: dict[str, Any], folds: list[dict[str, torch.Tensor]], volume: NDArray[np.float32]) -> Any:
+    """What nnU-Net's own predictor answers."""
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: PLC0415 - seconds of import
+
+    phase = SemanticPhase(settings, folds, CPU)
+    mirror_axes = settings["mirror_axes"]
+    predictor = nnUNetPredictor(
+        use_mirroring=mirror_axes is not None, perform_everything_on_device=False, device=CPU, allow_tqdm=False
+    )
+    predictor.manual_initialization(
+        build_semantic_network(settings), phase.plans, phase.configuration, folds, settings["dataset"],
+        settings["trainer"], mirror_axes,
+    )  # fmt: skip
+    turned = volume.astype(np.float16).astype(np.float32).transpose(2, 1, 0)[None]
+    answer = predictor.predict_single_npy_array(turned, {"spacing": list(SPACING_MM[::-1])}, None, None, False)
+    return phase.table[np.asarray(answer).transpose(2, 1, 0)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("spacing", "mirror_axes", "folds"),
+    [
+        (SPACING_MM, None, 1),
+        (SPACING_MM, (0, 1, 2), 2),
+        ((0.8, 1.3, 2.2), None, 1),
+        ((1.2, 1.2, 4.5), (1,), 1),  # nnU-Net resamples slices that are so thick apart
+    ],
+)
+def test_streamed_windows_give_the_answer_of_nnunets_predictor(
+    spacing: tuple[float, ...], mirror_axes: tuple[int, ...] | None, folds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same class but for ties that nnU-Net's half-precision sums decide."""
+    monkeypatch.setattr(semantic, "runs_half", lambda _device: False)  # nnU-Net computes in single precision here
+    settings = semantic_settings(spacing=spacing, mirror_axes=mirror_axes, folds=folds)
+    weights = [random_weights(settings, seed) for seed in range(folds)]
+
+    with torch.inference_mode():
+        ours = SemanticPhase(settings, weights, CPU).predict(image(), SPACING_MM).labels
+        theirs = by_nnunet(settings, weights, image())
+
+    assert ours.shape == theirs.shape == image().shape
+    assert len(np.unique(theirs)) > 2
+    assert np.mean(ours != theirs) < 0.01
+
+
+@pytest.mark.parametrize("shape", [(8, 70, 33), (20, 40, 90), (50, 32, 32)])
+def test_streamed_logits_are_the_weighted_means_of_all_windows(shape: tuple[int, int, int]) -> None:
+    """Whatever axis is the longest, the planes together are what a sum over the whole volume gives."""
+    torch.manual_seed(0)
+    network = torch.nn.Conv3d(1, 3, 3, padding=1)
+    volume, windows = torch.randn(1, *shape), Windows.over(shape, PATCH, 0.5)
+    whole, weights = torch.zeros(3, *shape), torch.zeros(shape)
+    weight = semantic_weight()
+    with torch.inference_mode():
+        for x in windows.starts[0]:
+            for y in windows.starts[1]:
+                for z in windows.starts[2]:
+                    at = (slice(x, x + PATCH[0]), slice(y, y + PATCH[1]), slice(z, z + PATCH[2]))
+                    whole[(slice(None), *at)] += network(volume[(slice(None), *at)][None])[0] * weight
+                    weights[at] += weight
+
+        parts = list(stream_logits(volume, windows, network, classes=3, fitting=Fitting(CPU, "it")))
+
+    assert [planes.start for planes, _ in parts] == list(windows.starts[windows.axis])
+    torch.testing.assert_close(torch.cat([part for _, part in parts], windows.axis + 1), whole / weights)
+
+
+def semantic_weight() -> torch.Tensor:
+    """nnU-Net's weight of a window's voxels."""
+    from nnunetv2.inference.sliding_window_prediction import compute_gaussian  # noqa: PLC0415
+
+    weight: torch.Tensor = compute_gaussian(PATCH, sigma_scale=1 / 8, value_scaling_factor=10, device=CPU)
+    return weight.float()
+
+
+def test_windows_computed_again_after_a_full_memory_count_once() -> None:
+    """Smaller batches change nothing but the time."""
+
+    class Narrow(torch.nn.Conv3d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if len(x) > 1:
+                raise torch.OutOfMemoryError("out of memory")
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    network, shape = Narrow(1, 2, 3, padding=1), (16, 48, 64)
+    volume, windows, tight = torch.randn(1, *shape), Windows.over(shape, PATCH, 0.5), Fitting(CPU, "it", batch=4)
+
+    with torch.inference_mode():
+        plenty = [part for _, part in stream_logits(volume, windows, network, classes=2, fitting=Fitting(CPU, "it"))]
+        scarce = [part for _, part in stream_logits(volume, windows, network, classes=2, fitting=tight)]
+
+    torch.testing.assert_close(torch.cat(scarce, 3), torch.cat(plenty, 3))
+    assert tight.batch == 1
+    assert len(tight.notes) == 2
+
+
+def test_a_volume_smaller_than_a_window_is_padded_around() -> None:
+    """With zeros, the odd one behind, as nnU-Net does."""
+    larger, inside = padded(torch.ones(1, 5, 40, 31), PATCH)
+
+    assert larger.shape == (1, 8, 40, 32)
+    assert inside == (slice(1, 6), slice(0, 40), slice(0, 31))
+    assert larger.sum() == larger[(slice(None), *inside)].sum() == 5 * 40 * 31
+
+
+def test_classes_become_spineps_labels() -> None:
+    """The pack's table is applied; the network set by hand tells shades apart."""
+    settings = semantic_settings()
+    volume = np.zeros((32, 32, 10), np.float32)
+    volume[4:16, 4:28, 2:8], volume[18:28, 4:28, 2:8] = 280, 1400
+
+    with torch.inference_mode():
+        found = SemanticPhase(settings, [shade_weights(settings)], CPU).predict(volume, SPACING_MM)
+
+    assert found.notes == ()
+    assert found.labels.dtype == np.uint8
+    np.testing.assert_array_equal(found.labels, np.select([volume == 280, volume == 1400], [49, 100], 0))
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    """The message says what does not fit."""
+    with pytest.raises(PackError, match="does not fit its plans"):
+        SemanticPhase(semantic_settings(), [{"foreign": torch.zeros(1)}], CPU)
+
+
+def test_overlapping_regions_are_refused() -> None:
+    """A voxel has one structure."""
+    settings = semantic_settings()
+    settings["dataset"] = {**settings["dataset"], "labels": {**settings["dataset"]["labels"], "41": [1, 2]}}
+
+    with pytest.raises(PackError, match="regions that overlap"):
+        SemanticPhase(settings, [random_weights(semantic_settings())], CPU)
+
+
+def test_loading_and_predicting_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A service's standard output is not nnU-Net's."""
+    settings = semantic_settings()
+    with torch.inference_mode():
+        SemanticPhase(settings, [random_weights(settings)], CPU).predict(image((32, 40, 9)), SPACING_MM)
+
+    assert capsys.readouterr() == ("", "")
