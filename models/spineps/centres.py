@@ -4,26 +4,31 @@ A body is a component of the body's label, eroded so that neighbours part. Bodie
 themselves: where body and disc do not take turns, and one body has one and a half times the volume of its neighbours,
 it is cut in two.
 
+At the resolution of the published networks the centres are those of the original. On a coarser grid less is eroded,
+since there the original's two voxels eat cervical bodies whole; a body that cannot be worn into two is halved by
+height, where the original leaves it; and the dens, which the original puts before the lowest body, comes last.
+
 Source: Möller et al., "SPINEPS" (European Radiology 2024), second phase.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.spineps.clean import FACES, VOXEL_MM3, voxels_of
+from models.spineps.clean import ALL, FACES, REFERENCE_MM, VOXEL_MM3, voxels_of
 from models.spineps.frame import Spacing
 
 BODY, CORE, DENS, ENDPLATE, DISC = 49, 50, 51, 62, 100
 EDGES = ndimage.generate_binary_structure(3, 2)
-EROSIONS = 2
-SPECK_MM3 = 40 * VOXEL_MM3
+EROSION_MM = 2 * REFERENCE_MM[0]
+SPECK_MM3 = 100 * VOXEL_MM3  # of what is left of a body
 SAME_HEIGHT_MM = 7.5
 MERGED_RATIO = 1.5
 NEIGHBOURS = 5  # on either side, whose volumes a body is compared with
-FEWEST_TO_COMPARE = 3
+FEWEST_TO_COMPARE = 4
 Mask = NDArray[np.bool_]
 Centre = tuple[float, float, float]
 
@@ -45,22 +50,29 @@ def find_centres(subregions: NDArray[np.uint8], spacing: Spacing) -> tuple[Centr
     Returns:
         (P, I, R) voxel positions from the feet upwards; empty where there is no body.
     """
-    if (subregions == CORE).any():
-        bodies, least = subregions == CORE, 0
-    else:
-        bodies = ndimage.binary_erosion(subregions == BODY, EDGES, EROSIONS, border_value=1)
-        least = voxels_of(SPECK_MM3, spacing)
-    components, count = ndimage.label(bodies, FACES)
-    volumes = np.bincount(components.ravel(), minlength=count + 1)
-    small = volumes < least
-    small[0] = False
-    components[small[components]] = 0
-    components = _parted(components, subregions, spacing)
+    bodies = subregions == CORE
+    if not bodies.any():
+        bodies = _worn(subregions == BODY, spacing)
+    components = _parted(ndimage.label(bodies, ALL)[0], subregions, spacing)
     numbers = [int(number) for number in np.unique(components) if number]
     centres = sorted(ndimage.center_of_mass(components > 0, components, numbers), key=lambda c: -float(c[1]))
-    dens, dens_count = ndimage.label(subregions == DENS, FACES)
+    dens, dens_count = ndimage.label(subregions == DENS, ALL)
     centres += ndimage.center_of_mass(dens > 0, dens, range(1, dens_count + 1)) if dens_count else []
     return tuple((float(p), float(i), float(r)) for p, i, r in centres)
+
+
+def _worn(bodies: Mask, spacing: Spacing) -> Mask:
+    """Bodies without their rims, and without the specks that this leaves."""
+    box = next(iter(ndimage.find_objects(bodies.astype(np.uint8))), None)
+    worn = np.zeros_like(bodies)
+    if box is None:
+        return worn
+    layers = max(1, round(2 * EROSION_MM / (spacing[0] + spacing[1])))
+    components, _ = ndimage.label(ndimage.binary_erosion(bodies[box], EDGES, layers), FACES)
+    large = np.bincount(components.ravel()) >= voxels_of(SPECK_MM3, spacing)
+    large[0] = False
+    worn[box] = large[components]
+    return worn
 
 
 def _parted(components: NDArray[np.int32], subregions: NDArray[np.uint8], spacing: Spacing) -> NDArray[np.int32]:
@@ -68,25 +80,35 @@ def _parted(components: NDArray[np.int32], subregions: NDArray[np.uint8], spacin
     column = _column(components, subregions)
     if not any(part.body is None for part in column):
         return components
-    for index, (upper, lower) in enumerate(zip(column, column[1:], strict=False)):
-        apart = (lower.height - upper.height) * spacing[1]
-        if (upper.body is None) != (lower.body is None) or apart < SAME_HEIGHT_MM:
-            continue
-        near = [p for p in column[max(0, index - NEIGHBOURS) : index + NEIGHBOURS + 1] if p.body is not None]
-        if len(near) <= FEWEST_TO_COMPARE:
-            continue
-        largest = max(near, key=lambda part: part.volume)
-        others = [part.volume for part in near if part is not largest]
-        if largest.volume > MERGED_RATIO * sum(others) / len(others):
-            body = components == largest.body
-            if body.any():  # not cut before
-                components[_lower_half(body)] = components.max() + 1
+    index = 0
+    while index + 1 < len(column):
+        part, below = column[index], column[index + 1]
+        if (part.body is None) != (below.body is None):
+            index += 1
+        elif (below.height - part.height) * spacing[1] < SAME_HEIGHT_MM:
+            del column[index]  # two pieces of one thing
+        else:
+            _cut_the_largest(components, column, index)
+            index += 1
     return components
+
+
+def _cut_the_largest(components: NDArray[np.int32], column: Sequence[Part], index: int) -> None:
+    """Cut the largest body near a place in the column in two, if it is too large for one."""
+    near = [*column[max(0, index - NEIGHBOURS) : index], *column[index + 1 : index + NEIGHBOURS + 1]]
+    bodies = [part for part in near if part.body is not None]
+    if len(bodies) < FEWEST_TO_COMPARE:
+        return
+    largest = max(bodies, key=lambda part: part.volume)
+    others = [part.volume for part in bodies if part is not largest]
+    body = components == largest.body
+    if np.count_nonzero(body) > MERGED_RATIO * sum(others) / len(others):  # what is left, where it was cut before
+        components[_lower_half(body)] = components.max() + 1
 
 
 def _column(components: NDArray[np.int32], subregions: NDArray[np.uint8]) -> list[Part]:
     """Bodies and discs, a disc with its end-plates, from the head downwards."""
-    discs, count = ndimage.label((subregions == DISC) | (subregions == ENDPLATE), FACES)
+    discs, count = ndimage.label((subregions == DISC) | (subregions == ENDPLATE), ALL)
     parts = []
     for labels, numbers, is_body in (
         (discs, range(1, count + 1), False),
@@ -102,20 +124,16 @@ def _lower_half(body: Mask) -> Mask:
     """What lies on the lower side of a plane between the two parts that a body falls into when it is worn away."""
     box = ndimage.find_objects(body.astype(np.uint8))[0]
     worn, previous = body[box], body[box]
-    parts, count = ndimage.label(worn, ndimage.generate_binary_structure(3, 3))
+    count = 1
     while count == 1:
-        previous, worn = worn, ndimage.binary_erosion(worn, EDGES)
-        parts, count = ndimage.label(worn, ndimage.generate_binary_structure(3, 3))
+        previous, worn = worn, ndimage.binary_erosion(worn, ALL)
+        parts, count = ndimage.label(worn, ALL)
     if count >= 2:
         two = np.argsort(np.bincount(parts.ravel())[1:])[-2:] + 1
         first, second = (np.array(ndimage.center_of_mass(parts == number)) for number in two)
     else:  # it vanished in one piece: halve it where it is
-        positions = np.argwhere(previous)
-        middle = positions.mean(0)
-        first, second = (
-            positions[positions[:, 1] <= middle[1]].mean(0),
-            positions[positions[:, 1] > middle[1]].mean(0),
-        )
+        middle = np.argwhere(previous).mean(0)
+        first, second = middle - (0, 1, 0), middle + (0, 1, 0)
     upper, lower = sorted((first, second), key=lambda centre: float(centre[1]))
     normal, middle = lower - upper, (lower + upper) / 2
     side = np.tensordot(np.moveaxis(np.indices(body[box].shape), 0, -1) - middle, normal, 1) > 0

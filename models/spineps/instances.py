@@ -20,7 +20,7 @@ from models.spineps.frame import Spacing, resample_labels, stretched_shape, targ
 from models.spineps.fusion import fuse
 from models.spineps.instance_network import build_instance_network
 
-SPECK_MM3 = 40 * VOXEL_MM3
+SPECK_MM3 = 250 * VOXEL_MM3  # of a vertebra
 CROP_MM = 3.75
 
 
