@@ -42,7 +42,7 @@ from operators.dicom.label_images import (
     read_label_image,
 )
 from operators.dicom.label_images.volume_files import spacing_of
-from operators.dicom.routing import mr_contrast
+from operators.dicom.mr_contrast import mr_contrast
 from operators.dicom.series import load_series
 from operators.dicom.volume import plan_volumes, read_volume
 from operators.engines import ENGINES

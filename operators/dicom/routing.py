@@ -4,44 +4,44 @@ The rules stand in `manifests/routes.yaml`, where their form is explained. What 
 installed: a Series whose engine has no pack that accepts it is skipped with a sentence that says so.
 """
 
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 import yaml
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as DicomSequence
 
 from models.contracts import BodyRegion, MrContrast
-from models.errors import SpondylError
 from operators.dicom.body_region import DESCRIPTIONS, body_region
+from operators.dicom.conditions import (
+    MANIFESTS,
+    Condition,
+    DerivedAttributes,
+    RoutesError,
+    conditions,
+    number,
+    read_rules,
+    values_of,
+)
 from operators.dicom.mr_acquisition import find_value, plane
+from operators.dicom.mr_contrast import mr_contrast
 from operators.dicom.series import SourceSeries
 
-MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
-RULES_FILE, CONTRASTS_FILE = MANIFESTS / "routes.yaml", MANIFESTS / "mr_contrasts.yaml"
-DERIVED: Mapping[str, Callable[[Dataset], str]] = {
+RULES_FILE = MANIFESTS / "routes.yaml"
+DERIVED: DerivedAttributes = {
     "BodyRegion": lambda dataset: body_region(dataset) or "none",
     "Descriptions": lambda dataset: "\\".join(str(dataset.get(keyword) or "") for keyword in DESCRIPTIONS),
     "Plane": lambda dataset: plane(dataset) or "none",
-    "Contrast": lambda dataset: mr_contrast(dataset),  # noqa: PLW0108 - defined below
+    "Contrast": mr_contrast,
 }
-TESTS = ("matches", "unless", "at_least", "at_most", "present")
 PLACEHOLDERS = (
     *("modality", "sop_class", "view", "body_part", "region", "rows", "columns", "frames", "image_type"),
     *("component", "plane", "contrast", "thickness"),
 )
 CONTRAST_WORDS: Mapping[MrContrast, str] = {"T2w": "T2w", "T1w": "T1w", "STIR": "STIR", "other": "otherwise weighted"}
-
-
-class RoutesError(SpondylError):
-    """The routing rules cannot be used; the message names the file, the rule and the fault."""
 
 
 class RoutablePack(Protocol):
@@ -61,33 +61,6 @@ class RoutablePack(Protocol):
 
 
 @dataclass(frozen=True)
-class Condition:
-    """A condition on one attribute; every part that is given must hold."""
-
-    keyword: str
-    any_of: tuple[str, ...] = ()
-    matches: re.Pattern[str] | None = None
-    unless: re.Pattern[str] | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-    present: bool | None = None
-
-    def holds(self, dataset: Dataset) -> bool:
-        """Tell whether a data set meets the condition; an absent attribute has no values."""
-        values = _values(dataset, self.keyword)
-        text = "\\".join(values)
-        numbers = [number for value in values if (number := _number(value)) is not None]
-        return (
-            (not self.any_of or any(value.upper() in self.any_of for value in values))
-            and (self.matches is None or bool(self.matches.search(text)))
-            and (self.unless is None or not self.unless.search(text))
-            and (self.at_least is None or any(number >= self.at_least for number in numbers))
-            and (self.at_most is None or any(number <= self.at_most for number in numbers))
-            and (self.present is None or self.present == bool(text))
-        )
-
-
-@dataclass(frozen=True)
 class Rule:
     """When all conditions hold, `engine` takes the Series, or none where it is None; `sentence` says why."""
 
@@ -99,15 +72,6 @@ class Rule:
     def matches(self, dataset: Dataset) -> bool:
         """Tell whether every condition holds."""
         return all(condition.holds(dataset) for condition in self.conditions)
-
-
-@dataclass(frozen=True)
-class ContrastRule:
-    """When all conditions hold, an MR Series has this contrast."""
-
-    name: str
-    conditions: tuple[Condition, ...]
-    contrast: MrContrast
 
 
 @dataclass(frozen=True)
@@ -141,8 +105,7 @@ def load_rules(file: Path = RULES_FILE) -> tuple[Rule, ...]:
         RoutesError: the file is missing or a rule is malformed.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        rules = tuple(_rule(entry) for entry in content["rules"])
+        rules = tuple(_rule(entry) for entry in read_rules(file))
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, re.error) as error:
         raise RoutesError(f"{file}: {error}; see the head of manifests/routes.yaml for the form of a rule") from error
     if not rules or rules[-1].conditions:
@@ -185,36 +148,6 @@ def route(
     return RoutingDecision(rule.engine, name, sentence, region, rule.name, contrast)
 
 
-@cache
-def load_contrasts(file: Path = CONTRASTS_FILE) -> tuple[ContrastRule, ...]:
-    """Read and check the rules that tell contrasts apart.
-
-    Raises:
-        RoutesError: the file is missing or a rule is malformed.
-    """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        rules = tuple(_contrast_rule(entry) for entry in content["rules"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, re.error) as error:
-        raise RoutesError(f"{file}: {error}; see its head for the form of a rule") from error
-    if not rules or rules[-1].conditions:
-        raise RoutesError(f"{file}: the last rule must have no conditions, so that every series has a contrast")
-    return rules
-
-
-def mr_contrast(dataset: Dataset) -> MrContrast:
-    """Return the contrast of an MR Series by the header of its first instance."""
-    rules = load_contrasts()
-    return next(rule for rule in rules if all(condition.holds(dataset) for condition in rule.conditions)).contrast
-
-
-def _contrast_rule(entry: Mapping[str, Any]) -> ContrastRule:
-    name, contrast = str(entry["name"]), entry["contrast"]
-    if contrast not in get_args(MrContrast):
-        raise ValueError(f"rule {name!r}: {contrast!r} is no contrast; there are {', '.join(get_args(MrContrast))}")
-    return ContrastRule(name, tuple(_condition(keyword, test) for keyword, test in entry["when"].items()), contrast)
-
-
 def _accepts(pack: RoutablePack, wanted: Mapping[str, str | None]) -> bool:
     return all(value is None or value in pack.accepts.get(key, (value,)) for key, value in wanted.items())
 
@@ -234,44 +167,10 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
     sentence = str(entry["because"] if "engine" in entry else entry["skip"])
     try:
         sentence.format(**dict.fromkeys(PLACEHOLDERS, ""))
-        conditions = tuple(_condition(keyword, test) for keyword, test in entry["when"].items())
+        when = conditions(entry["when"], DERIVED)
     except (KeyError, ValueError, IndexError, re.error) as error:
         raise ValueError(f"rule {name!r}: {error}") from error
-    return Rule(name, conditions, entry.get("engine"), sentence)
-
-
-def _condition(keyword: str, test: Any) -> Condition:
-    if keyword not in DERIVED and tag_for_keyword(keyword) is None:
-        raise ValueError(f"{keyword} is no DICOM keyword")
-    if not isinstance(test, Mapping):
-        values = test if isinstance(test, list) else [test]
-        return Condition(keyword, any_of=tuple(str(value).upper() for value in values))
-    if unknown := set(test) - set(TESTS):
-        raise ValueError(f"{', '.join(sorted(map(str, unknown)))} is no test; there are {', '.join(TESTS)}")
-    patterns = {key: re.compile(test[key], re.IGNORECASE) for key in ("matches", "unless") if key in test}
-    return Condition(keyword, **{**test, **patterns})
-
-
-def _values(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    """Return the values of an attribute as text; of a sequence, the Code Value of each item."""
-    if keyword in DERIVED:
-        return (DERIVED[keyword](dataset),)
-    value = find_value(dataset, keyword)
-    if isinstance(value, DicomSequence):
-        return tuple(str(item.get("CodeValue") or "").strip() for item in value)
-    if value is None:
-        return ()
-    values = value if isinstance(value, MultiValue) else (value,)
-    return tuple(str(part).strip() for part in values)
-
-
-def _number(text: str) -> float | None:
-    """Return a Decimal or Integer String as a number, exponents and all; None for anything else."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    return Rule(name, when, entry.get("engine"), sentence)
 
 
 def _facts(dataset: Dataset) -> dict[str, str]:
@@ -282,7 +181,7 @@ def _facts(dataset: Dataset) -> dict[str, str]:
         return str(items[0].get("CodeMeaning") or "") if isinstance(items, DicomSequence) else ""
 
     uid = dataset.get("SOPClassUID")
-    thickness = _number(next(iter(_values(dataset, "SliceThickness")), ""))
+    thickness = number(next(iter(values_of(dataset, "SliceThickness")), ""))
     part = code_meaning("AnatomicRegionSequence") or str(dataset.get("BodyPartExamined") or "")
     return {
         "modality": str(dataset.get("Modality") or "an object without Modality"),
@@ -293,8 +192,8 @@ def _facts(dataset: Dataset) -> dict[str, str]:
         "rows": str(dataset.get("Rows", "?")),
         "columns": str(dataset.get("Columns", "?")),
         "frames": str(dataset.get("NumberOfFrames") or 1),
-        "image_type": "\\".join(_values(dataset, "ImageType")),
-        "component": "\\".join(_values(dataset, "ComplexImageComponent")).lower(),
+        "image_type": "\\".join(values_of(dataset, "ImageType")),
+        "component": "\\".join(values_of(dataset, "ComplexImageComponent")).lower(),
         "plane": plane(dataset) or "no plane",
         "contrast": CONTRAST_WORDS[mr_contrast(dataset)] if dataset.get("Modality") == "MR" else "",
         "thickness": "slices of unknown thickness" if thickness is None else f"{thickness:.1f} mm slices",

@@ -10,8 +10,10 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import UID
 
 from operators.dicom.body_region import body_region
+from operators.dicom.conditions import RoutesError
 from operators.dicom.mr_acquisition import plane, plane_of
-from operators.dicom.routing import RoutesError, load_contrasts, load_rules, mr_contrast
+from operators.dicom.mr_contrast import load_contrasts, mr_contrast
+from operators.dicom.routing import load_rules
 from operators.dicom.series import SourceSeries, load_series
 from operators.engines import EngineCache
 from operators.outcome import SeriesOutcome

@@ -13,7 +13,7 @@ from app.cli import app
 from app.phantom_mr import TOP, mr_datasets
 from models.phantom.mr import MrPhantom, MrSequence
 from operators.dicom.mr_acquisition import plane
-from operators.dicom.routing import mr_contrast
+from operators.dicom.mr_contrast import mr_contrast
 from operators.dicom.series import load_series
 from operators.dicom.volume import plan_volumes, read_volume
 from tests.made_mr import SAGITTAL, series_of

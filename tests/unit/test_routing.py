@@ -19,8 +19,10 @@ from pydicom.uid import (
 )
 
 from operators.dicom.body_region import REGION_CODES, body_region
+from operators.dicom.conditions import RoutesError
 from operators.dicom.mr_acquisition import plane
-from operators.dicom.routing import RoutesError, RoutingDecision, load_rules, mr_contrast, route
+from operators.dicom.mr_contrast import mr_contrast
+from operators.dicom.routing import RoutingDecision, load_rules, route
 from operators.dicom.series import SourceInstance, SourceSeries
 from tests.made_dicom import made_dx
 

@@ -1,0 +1,54 @@
+"""Which contrast an MR Series has: rules as data, in `manifests/mr_contrasts.yaml`."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydicom.dataset import Dataset
+
+from models.contracts import MrContrast
+from operators.dicom.conditions import MANIFESTS, Condition, RoutesError, conditions, read_rules
+
+CONTRASTS_FILE = MANIFESTS / "mr_contrasts.yaml"
+
+
+@dataclass(frozen=True)
+class ContrastRule:
+    """When all conditions hold, an MR Series has this contrast."""
+
+    name: str
+    conditions: tuple[Condition, ...]
+    contrast: MrContrast
+
+
+@cache
+def load_contrasts(file: Path = CONTRASTS_FILE) -> tuple[ContrastRule, ...]:
+    """Read and check the rules that tell contrasts apart.
+
+    Raises:
+        RoutesError: the file is missing or a rule is malformed.
+    """
+    try:
+        rules = tuple(_rule(entry) for entry in read_rules(file))
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, re.error) as error:
+        raise RoutesError(f"{file}: {error}; see its head for the form of a rule") from error
+    if not rules or rules[-1].conditions:
+        raise RoutesError(f"{file}: the last rule must have no conditions, so that every series has a contrast")
+    return rules
+
+
+def mr_contrast(dataset: Dataset) -> MrContrast:
+    """Return the contrast that a header of MR tells."""
+    rules = load_contrasts()
+    return next(rule for rule in rules if all(condition.holds(dataset) for condition in rule.conditions)).contrast
+
+
+def _rule(entry: Mapping[str, Any]) -> ContrastRule:
+    name, contrast = str(entry["name"]), entry["contrast"]
+    if contrast not in get_args(MrContrast):
+        raise ValueError(f"rule {name!r}: {contrast!r} is no contrast; there are {', '.join(get_args(MrContrast))}")
+    return ContrastRule(name, conditions(entry["when"], {}), contrast)
