@@ -113,7 +113,7 @@ def plan_volumes(series: SourceSeries) -> VolumePlan:
     stacks: list[SliceStack] = []
     faults: list[tuple[int, str]] = []
     for subset in subsets(frames):
-        notes = (*notes, subset.note) if subset.note else notes
+        notes = tuple(dict.fromkeys((*notes, subset.note))) if subset.note else notes
         fault = subset.fault or _fault(subset.frames)
         if fault is None:
             stacks.append(_stack(subset.frames))

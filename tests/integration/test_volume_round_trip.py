@@ -115,7 +115,8 @@ def _stack_of_one(path: str, folder: Path) -> SliceStack:
     datasets: list[FileDataset] = []
     for index in range(5):
         dataset = dcmread(path)
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{dataset.SOPInstanceUID}.{index}"
+        dataset.SOPInstanceUID += f".{index}"
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         dataset.InstanceNumber = index + 1
         x, y, z = (float(value) for value in dataset.ImagePositionPatient)
         dataset.ImagePositionPatient = [x, y, z + 1.5 * index]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pydicom.pixels import compress
+from pydicom.pixels.utils import compress
 from pydicom.uid import RLELossless
 
 from models.contracts import SpineVolume

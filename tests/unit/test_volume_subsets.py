@@ -1,6 +1,6 @@
 """One MR Series, several stacks: told apart by what headers say, or by nothing and then not at all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,14 @@ def again(datasets: list[FileDataset]) -> list[FileDataset]:
         dataset.InstanceNumber += 100
         dataset.SOPInstanceUID += ".1"
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return datasets
+
+
+def marked(datasets: list[FileDataset], attributes: Mapping[str, object]) -> list[FileDataset]:
+    """The same instances with attributes set in each."""
+    for dataset in datasets:
+        for keyword, value in attributes.items():
+            setattr(dataset, keyword, value)
     return datasets
 
 
@@ -57,7 +65,7 @@ def test_what_differs_between_stacks_takes_them_apart(
     tmp_path: Path, taken: dict[str, object], other: dict[str, object], name: str
 ) -> None:
     """Each stack is whole by itself, and a rule says which is taken."""
-    plan = planned(interleaved(made_mr(FIRST, **taken), again(made_mr(SECOND, **other))), tmp_path)
+    plan = planned(interleaved(marked(made_mr(FIRST), taken), again(marked(made_mr(SECOND), other))), tmp_path)
 
     assert len(plan.stacks) == 2
     np.testing.assert_array_equal(voxels_of(plan), FIRST)
@@ -80,7 +88,9 @@ def test_repeated_positions_are_told_apart_by_their_header(
     tmp_path: Path, keyword: str, values: tuple[object, object], name: str
 ) -> None:
     """Traits that may also differ within one stack count only where positions repeat."""
-    datasets = interleaved(made_mr(FIRST, **{keyword: values[0]}), again(made_mr(SECOND, **{keyword: values[1]})))
+    datasets = interleaved(
+        marked(made_mr(FIRST), {keyword: values[0]}), again(marked(made_mr(SECOND), {keyword: values[1]}))
+    )
     for number, dataset in zip((3, 9, 1, 4, 12, 7, 5, 14, 2, 8, 6, 11, 13, 10), datasets, strict=True):
         dataset.InstanceNumber = number
 
@@ -104,6 +114,19 @@ def test_traits_that_differ_within_one_stack_do_not_take_it_apart(tmp_path: Path
 
     assert plan.notes == ()
     np.testing.assert_array_equal(voxels_of(plan), FIRST)
+
+
+def test_half_stacks_are_not_taken_for_repetitions(tmp_path: Path) -> None:
+    """Odd and even slices from acquisitions 1 and 2, then all again from 3 and 4: no halves."""
+    slices = np.arange(14 * 4, dtype=np.uint16).reshape(14, 2, 2)
+    first, second = made_mr(slices), again(made_mr(slices + np.uint16(1000)))
+    for index in range(len(slices)):
+        first[index].AcquisitionNumber, second[index].AcquisitionNumber = 1 + index % 2, 3 + index % 2
+
+    plan = planned([*first, *second], tmp_path)
+
+    assert [stack.shape[0] for stack in plan.stacks] == [14, 14]
+    np.testing.assert_array_equal(voxels_of(plan), slices)
 
 
 def test_a_slice_acquired_again_is_told_apart_from_the_whole_stack(tmp_path: Path) -> None:
