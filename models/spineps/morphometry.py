@@ -1,10 +1,7 @@
 """Measurements on the structures of an MR volume, in millimetres and degrees.
 
-Every vertebra is measured in the sagittal slice that its own body's centre lies in, so that a scoliotic spine is not
-cut by one plane; lengths along the spine are freed of its tilt to the side. Bodies count with their end-plates.
-Definitions and a drawing: docs/measurements.md.
-
-Frame: (P, I) in mm within a slice, towards the back and the feet; the front of a body is on the left.
+Every body is measured in its own mid-sagittal section (`morphometry_body`), so that neither scoliosis nor an oblique
+stack lengthens anything. Bodies count with their end-plates. Definitions and a drawing: docs/measurements.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,22 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.body_outline import BodyOutline, fit_body_outline
 from models.contracts import SpineStructure, VolumeResult
 from models.quantity import Lordosis, Quantity
 from models.spineps.canal import Canal
 from models.spineps.frame import Orientation, Spacing
+from models.spineps.morphometry_body import LOWER, UPPER, BodySection, Grid, Mask, Points, cut_section, find_middle
+from models.spineps.morphometry_sacrum import cut_sacrum
 
 BODY, CORE, DENS, ENDPLATE, DISC, SACRUM = 49, 50, 51, 62, 100, 26
 BODIES = (BODY, CORE, DENS)
 ENDPLATE_REACH_MM = 4.0  # an end-plate further than this from every body belongs to none
-LEAST_OVERLAP = 0.88  # of a body with its four-sided outline
+LEAST_OVERLAP = 0.9  # of a body with its four curved sides
+AXIS_MM = 9.0  # of the axis above its lower end-plate: below the dens it is a body like others
 WITHOUT_HEIGHTS = frozenset({"C1", "C2"})  # no body with two end-plates
 # (level, end-plate) above and below, as is customary: C2–C7, T4–T12, L1–S1.
-LORDOSES = ((("C2", "lower"), ("C7", "lower")), (("T4", "upper"), ("T12", "lower")), (("L1", "upper"), ("S1", "upper")))
-S1_REACH_MM = 3.5  # of the sacrum's edge from the lowest disc, to be its end-plate
-LEAST_PLATE_MM = 12.0
-Points = NDArray[np.float64]
+LORDOSES = ((("C2", LOWER), ("C7", LOWER)), (("T4", UPPER), ("T12", LOWER)), (("L1", UPPER), ("S1", UPPER)))
 
 
 @dataclass(frozen=True)
@@ -83,24 +79,25 @@ class VolumeMorphometry:
 
 
 @dataclass(frozen=True)
-class Section:
-    """A body in its own sagittal slice.
+class _Column:
+    """What can be measured: structures from the head down, sections by Segment Number, and that of S1's upper part."""
 
-    plates: (2, 2, 2) upper and lower end-plate, each from front to back, (P, I) mm; middle_height: mm, upright: by how
-    much lengths along the spine shrink when its tilt to the side is taken out; centre: (P, I, R) mm.
-    """
+    structures: tuple[SpineStructure, ...]
+    sections: Mapping[int, BodySection]
+    sacral: BodySection | None
 
-    structure: SpineStructure
-    plates: Points
-    middle_height: float
-    upright: float
-    centre: Points
-    slice_index: int
+    def below(self, structure: SpineStructure) -> BodySection | None:
+        """The section of what follows a vertebra downwards, the sacrum after the last."""
+        place = self.structures.index(structure)
+        if place + 1 == len(self.structures):
+            return self.sacral
+        return self.sections.get(self.structures[place + 1].segment_number)
 
-    def inclination(self, plate: str) -> float:
-        """By how many degrees the front of an end-plate points towards the head."""
-        front, back = self.plates[0 if plate == "upper" else 1]
-        return float(np.degrees(np.arctan2(back[1] - front[1], back[0] - front[0])))
+    def at(self, level: str) -> BodySection | None:
+        """The section of a level."""
+        if level == "S1":
+            return self.sacral
+        return next((self.sections.get(s.segment_number) for s in self.structures if s.level == level), None)
 
 
 def measure_volume(result: VolumeResult, affine: NDArray[np.float64]) -> VolumeMorphometry:
@@ -110,23 +107,23 @@ def measure_volume(result: VolumeResult, affine: NDArray[np.float64]) -> VolumeM
         result: from the engine.
         affine: (4, 4) voxel index (slice, row, column, 1) → LPS mm of its grid.
     """
-    orientation = Orientation.of(affine)
-    step = np.linalg.norm(affine[:3, :3], axis=0)
-    spacing = orientation.spacing((float(step[0]), float(step[1]), float(step[2])))
+    orientation, grid = Orientation.of(affine), Grid.of(affine)
     vertebrae = orientation.apply(result.vertebra_labelmap)
     labels = np.zeros(len(result.substructures) + 1, np.uint8)
     for structure in result.substructures:
         labels[structure.segment_number] = structure.spineps_label
     subregions = labels[orientation.apply(result.subregion_labelmap)]
-    column = [s for s in result.vertebrae if s.kind == "vertebra" and s.spineps_label != SACRUM]
-    bodies = _bodies_with_end_plates(vertebrae, subregions, column, spacing)
-    sections, warnings = _sections(bodies, column, spacing)
-    sacral = _sacral_plate(subregions, sections, spacing)
+    structures = tuple(s for s in result.vertebrae if s.kind == "vertebra" and s.spineps_label != SACRUM)
+    bodies = _bodies_with_end_plates(vertebrae, subregions, structures, grid.spacing)
+    sections, warnings = _sections(bodies, structures, grid)
+    last = sections.get(structures[-1].segment_number) if structures else None
+    sacral = None if last is None else cut_sacrum(subregions, last, grid)
+    column = _Column(structures, sections, sacral)
     return VolumeMorphometry(
-        vertebrae=_vertebrae(column, sections, sacral),
-        discs=_discs([s for s in result.vertebrae if s.kind == "disc"], sections, sacral),
-        canal=_canal(subregions, sections, spacing),
-        lordoses=_lordoses(sections, sacral),
+        vertebrae=tuple(_vertebra(structure, column) for structure in structures),
+        discs=tuple(_disc(disc, column) for disc in result.vertebrae if disc.kind == "disc"),
+        canal=_canal(subregions, column, grid),
+        lordoses=_lordoses(column),
         warnings=tuple(warnings),
     )
 
@@ -153,200 +150,159 @@ def _bodies_with_end_plates(
 
 
 def _sections(
-    bodies: NDArray[np.uint16], column: Sequence[SpineStructure], spacing: Spacing
-) -> tuple[dict[int, Section], list[str]]:
-    """Cut each body in its own slice; those that the field of view cuts are left out with a sentence."""
-    numbers = [structure.segment_number for structure in column]
-    centres = {
-        number: np.array(centre) * spacing
-        for number, centre in zip(numbers, ndimage.center_of_mass(bodies > 0, bodies, numbers), strict=True)
-        if np.isfinite(centre).all()
-    }
-    seen = [structure for structure in column if structure.segment_number in centres]
-    sections: dict[int, Section] = {}
+    bodies: NDArray[np.uint16], structures: Sequence[SpineStructure], grid: Grid
+) -> tuple[dict[int, BodySection], list[str]]:
+    """Cut each body; those that the field of view cuts or that have no four sides are left out with a sentence."""
+    boxes = ndimage.find_objects(bodies, max_label=max((s.segment_number for s in structures), default=1))
+    seen = [s for s in structures if s.level != "C1" and boxes[s.segment_number - 1] is not None]
+    centres = [_flat_centre(bodies, boxes[s.segment_number - 1], s.segment_number, grid.spacing) for s in seen]
+    sections: dict[int, BodySection] = {}
     warnings: list[str] = []
     for index, structure in enumerate(seen):
-        number = structure.segment_number
-        above, below = seen[max(index - 1, 0)], seen[min(index + 1, len(seen) - 1)]
-        along = centres[below.segment_number] - centres[above.segment_number]
-        along = along if np.any(along) else np.array([0.0, 1.0, 0.0])
-        slice_index = int(np.clip(round(centres[number][2] / spacing[2]), 0, bodies.shape[2] - 1))
-        mask = (bodies[:, :, slice_index] == number).T
-        edges = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
-        outline = None if edges else fit_body_outline(mask, along[:2], np.array(spacing[:2]))
-        if outline is None or (outline.overlap < LEAST_OVERLAP and structure.level not in WITHOUT_HEIGHTS):
-            why = "is cut by the field of view" if edges else "has no four-sided outline"
-            warnings.append(f"{structure.label} {why}: its heights were not measured")
+        down = centres[min(index + 1, len(seen) - 1)] - centres[max(index - 1, 0)]
+        down = down / np.linalg.norm(down) if np.any(down) else np.array([0.0, 1.0])
+        p, i, _ = boxes[structure.segment_number - 1]
+        if min(p.start, i.start) == 0 or p.stop == bodies.shape[0] or i.stop == bodies.shape[1]:
+            warnings.append(f"{structure.label} is cut by the field of view: its heights were not measured")
             continue
-        sections[number] = _section(structure, outline, along, centres[number], slice_index)
+        mask = _largest(bodies[p, i] == structure.segment_number)
+        if structure.level == "C2":
+            mask = _below_the_dens(mask, down, grid.spacing)
+        section = _cut(mask, down, grid.part(p.start, i.start))
+        if section is None or section.overlap < LEAST_OVERLAP:
+            warnings.append(f"{structure.label} has no four-sided outline: its heights were not measured")
+            continue
+        sections[structure.segment_number] = section
     return sections, warnings
 
 
-def _section(
-    structure: SpineStructure, outline: BodyOutline, along: Points, centre: Points, slice_index: int
-) -> Section:
-    upper_front, upper_back, lower_back, lower_front = outline.corners
-    plates = np.array([[upper_front, upper_back], [lower_front, lower_back]])
-    upright = float(np.linalg.norm(along[:2]) / np.linalg.norm(along))
-    return Section(structure, plates, outline.middle_height, upright, centre, slice_index)
+def _flat_centre(bodies: NDArray[np.uint16], box: tuple[slice, ...], number: int, spacing: Spacing) -> Points:
+    """(P, I) mm of a body's centre."""
+    places = np.argwhere(bodies[box] == number)[:, :2].mean(0) + [box[0].start, box[1].start]
+    return np.asarray(places * spacing[:2])
 
 
-def _sacral_plate(subregions: NDArray[np.uint8], sections: Mapping[int, Section], spacing: Spacing) -> Points | None:
-    """Return the upper end-plate of S1 from front to back, (2, 2) (P, I) mm: the sacrum's edge at the lowest disc."""
-    if not sections:
-        return None
-    last = sections[max(sections)]
-    plane = subregions[:, :, last.slice_index]
-    sacrum = plane == SACRUM
-    front, back = last.plates[1]
-    if not sacrum.any():
-        return None
-    edge = sacrum & ~ndimage.binary_erosion(sacrum)
-    between = np.isin(plane, (DISC, ENDPLATE))
-    distance = ndimage.distance_transform_edt(~between, sampling=spacing[:2])
-    points = np.argwhere(edge & (distance <= S1_REACH_MM)) * spacing[:2]
-    below = points[(points - (front + back) / 2) @ _downwards(front, back) > 0] if len(points) else points
-    if len(below) < 4 or np.ptp(below @ _unit(back - front)) < LEAST_PLATE_MM:
-        return None
-    centre, direction = _line(below, _unit(back - front), spacing)
-    along = (below - centre) @ direction
-    # Edge voxels' centres lie half a voxel inside the sacrum.
-    centre = centre - _downwards(front, back) * 0.5 * float(np.mean(spacing[:2]))
-    return np.array([centre + along.min() * direction, centre + along.max() * direction])
+def _largest(mask: Mask) -> Mask:
+    parts, count = ndimage.label(mask)
+    return mask if count < 2 else parts == int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
 
 
-def _line(points: Points, direction: Points, spacing: Spacing) -> tuple[Points, Points]:
-    """Fit a line, without the points that leave it by more than a voxel and a half."""
-    centre = points.mean(0)
-    for _ in range(4):
-        normal = np.array([-direction[1], direction[0]])
-        off = (points - centre) @ normal
-        kept = points[np.abs(off - np.median(off)) < 1.5 * max(spacing[:2])]
-        centre = kept.mean(0)
-        turned = np.linalg.svd(kept - centre)[2][0]
-        direction = turned * np.sign(turned @ direction)
-    return centre, direction
+def _below_the_dens(mask: Mask, down: Points, spacing: Spacing) -> Mask:
+    """The lowest part of the axis."""
+    p, i, _ = (np.arange(n) * step for n, step in zip(mask.shape, spacing, strict=True))
+    deep = p[:, None] * down[0] + i[None, :] * down[1]
+    lowest = np.percentile(np.broadcast_to(deep[:, :, None], mask.shape)[mask], 98)
+    return np.asarray(mask & (deep > lowest - AXIS_MM)[:, :, None])
 
 
-def _unit(vector: Points) -> Points:
-    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9))
+def _cut(mask: Mask, down: Points, grid: Grid) -> BodySection | None:
+    middle = find_middle(mask, grid)
+    return None if middle is None else cut_section(mask, down, grid, middle)
 
 
-def _downwards(front: Points, back: Points) -> Points:
-    """The normal of an end-plate that points to the feet."""
-    along = _unit(back - front)
-    return np.array([-along[1], along[0]])
+def _vertebra(structure: SpineStructure, column: _Column) -> VertebraMeasures:
+    volume = Quantity(structure.volume_mm3, "mm3")
+    section = column.sections.get(structure.segment_number)
+    if section is None:
+        return VertebraMeasures(structure.segment_number, structure.label, volume)
+    below = column.below(structure)
+    offset, share = (None, None) if below is None else _listhesis(section, below)
+    anterior, middle, posterior, wedge = (
+        (None,) * 4 if structure.level in WITHOUT_HEIGHTS else _heights_and_wedge(section)
+    )
+    return VertebraMeasures(
+        structure.segment_number,
+        structure.label,
+        volume,
+        anterior_height=anterior,
+        middle_height=middle,
+        posterior_height=posterior,
+        wedge_angle=wedge,
+        listhesis_offset=offset,
+        listhesis_percent=share,
+    )
 
 
-def _vertebrae(
-    column: Sequence[SpineStructure], sections: Mapping[int, Section], sacral: Points | None
-) -> tuple[VertebraMeasures, ...]:
-    below_of = {a.segment_number: b.segment_number for a, b in zip(column, column[1:], strict=False)}
-    measured = []
-    for structure in column:
-        number = structure.segment_number
-        volume = Quantity(structure.volume_mm3, "mm3")
-        section = sections.get(number)
-        plain = VertebraMeasures(number, structure.label, volume)
-        if section is None:
-            measured.append(plain)
-            continue
-        below = sections.get(below_of.get(number, -1))
-        plate = below.plates[0] if below else sacral if number == column[-1].segment_number else None
-        offset, share = _listhesis(section, plate) if plate is not None else (None, None)
-        if structure.level in WITHOUT_HEIGHTS:
-            measured.append(
-                VertebraMeasures(number, structure.label, volume, listhesis_offset=offset, listhesis_percent=share)
-            )
-            continue
-        front, back = (float(np.linalg.norm(section.plates[1, side] - section.plates[0, side])) for side in (0, 1))
-        wedge = _turn(section.inclination("lower") - section.inclination("upper"))
-        measured.append(
-            VertebraMeasures(
-                number,
-                structure.label,
-                volume,
-                anterior_height=Quantity(front * section.upright, "mm"),
-                middle_height=Quantity(section.middle_height * section.upright, "mm"),
-                posterior_height=Quantity(back * section.upright, "mm"),
-                wedge_angle=Quantity(wedge, "deg"),
-                listhesis_offset=offset,
-                listhesis_percent=share,
-            )
-        )
-    return tuple(measured)
+def _heights_and_wedge(section: BodySection) -> tuple[Quantity, Quantity, Quantity, Quantity]:
+    upper, lower = section.plate(UPPER), section.plate(LOWER)
+    anterior, posterior = np.linalg.norm(lower - upper, axis=1)
+    middle = np.linalg.norm(section.middles[1] - section.middles[0])
+    first, second = upper[1] - upper[0], lower[1] - lower[0]
+    # The lateral axis points to the right: seen along it, front to back and up to down turn clockwise.
+    turn = np.degrees(np.arctan2(np.cross(first, second) @ section.lateral, first @ second))
+    return (
+        Quantity(float(anterior), "mm"),
+        Quantity(float(middle), "mm"),
+        Quantity(float(posterior), "mm"),
+        Quantity(float(turn), "deg"),
+    )
 
 
-def _listhesis(section: Section, plate: Points) -> tuple[Quantity, Quantity]:
-    front, back = plate
-    forwards = _unit(front - back)
-    offset = float((section.plates[1, 1] - back) @ forwards)
+def _listhesis(section: BodySection, below: BodySection) -> tuple[Quantity, Quantity]:
+    front, back = below.plate(UPPER)
     depth = float(np.linalg.norm(front - back))
+    offset = float((section.plate(LOWER)[1] - back) @ (front - back)) / depth
     return Quantity(offset, "mm"), Quantity(100 * offset / depth, "percent")
 
 
-def _discs(
-    discs: Sequence[SpineStructure], sections: Mapping[int, Section], sacral: Points | None
-) -> tuple[DiscMeasures, ...]:
-    by_label = {section.structure.spineps_label: section for section in sections.values()}
-    order = sorted(sections)
+def _disc(disc: SpineStructure, column: _Column) -> DiscMeasures:
+    volume = Quantity(disc.volume_mm3, "mm3")
+    above = next((s for s in column.structures if s.spineps_label == disc.spineps_label - DISC), None)
+    upper = None if above is None else column.sections.get(above.segment_number)
+    lower = None if above is None else column.below(above)
+    if upper is None or lower is None:
+        return DiscMeasures(disc.segment_number, disc.label, volume)
+    lateral = upper.lateral + lower.lateral
+    height, depth = disc_height_and_depth(upper.plate(LOWER), lower.plate(UPPER), lateral / np.linalg.norm(lateral))
+    return DiscMeasures(
+        disc.segment_number, disc.label, volume, Quantity(height, "mm"), Quantity(height / depth, "ratio")
+    )
+
+
+def disc_height_and_depth(above: Points, below: Points, lateral: Points) -> tuple[float, float]:
+    """Height and depth of the gap between two end-plates in mm.
+
+    Height is the mean of front and back (Dabbs), taken at right angles to the plane midway between both end-plates, so
+    that a slipped vertebra does not lengthen it (Frobin et al. 1997).
+
+    Args:
+        above: (2, 3) mm, from front to back.
+        below: (2, 3) mm, from front to back.
+        lateral: (3,) unit vector at right angles to the sagittal section.
+    """
+    gaps, along = below - above, (above[1] - above[0]) + (below[1] - below[0])
+    across = np.cross(along, lateral)
+    across = across / np.linalg.norm(across)
+    depths = np.linalg.norm([above[1] - above[0], below[1] - below[0]], axis=1)
+    return abs(float((gaps @ across).mean())), float(depths.mean())
+
+
+def _canal(subregions: NDArray[np.uint8], column: _Column, grid: Grid) -> tuple[CanalMeasures, ...]:
+    canal = Canal.of(subregions, grid.spacing)
     measured = []
-    for disc in discs:
-        volume = Quantity(disc.volume_mm3, "mm3")
-        above = by_label.get(disc.spineps_label - DISC)
-        place = order.index(above.structure.segment_number) if above else -1
-        below = sections[order[place + 1]] if above and place + 1 < len(order) else None
-        facing = below.plates[0] if below else sacral if above and place + 1 == len(order) else None
-        if above is None or facing is None:
-            measured.append(DiscMeasures(disc.segment_number, disc.label, volume))
+    for structure in column.structures:
+        section = column.sections.get(structure.segment_number)
+        if section is None:
             continue
-        gaps = np.linalg.norm(facing - above.plates[1], axis=1)
-        depth = np.mean([np.linalg.norm(plate[1] - plate[0]) for plate in (above.plates[1], facing)])
-        height = float(gaps.mean()) * above.upright
-        measured.append(
-            DiscMeasures(
-                disc.segment_number,
-                disc.label,
-                volume,
-                Quantity(height, "mm"),
-                Quantity(height / float(depth), "ratio"),
-            )
-        )
-    return tuple(measured)
-
-
-def _canal(
-    subregions: NDArray[np.uint8], sections: Mapping[int, Section], spacing: Spacing
-) -> tuple[CanalMeasures, ...]:
-    canal = Canal.of(subregions, spacing)
-    measured = []
-    for section in sections.values():
-        backwards = _unit((section.plates[:, 1] - section.plates[:, 0]).sum(0))
-        found = canal.measure_behind(section.centre, backwards)
+        backwards = (section.corners[[1, 2]] - section.corners[[0, 3]]).sum(0)
+        found = canal.measure_behind(section.centre, backwards / np.linalg.norm(backwards))
         if found is not None:
             diameter, area = found
-            measured.append(CanalMeasures(section.structure.label, Quantity(diameter, "mm"), Quantity(area, "mm2")))
+            measured.append(CanalMeasures(structure.label, Quantity(diameter, "mm"), Quantity(area, "mm2")))
     return tuple(measured)
 
 
-def _lordoses(sections: Mapping[int, Section], sacral: Points | None) -> tuple[Lordosis, ...]:
-    by_level = {section.structure.level: section for section in sections.values()}
+def _lordoses(column: _Column) -> tuple[Lordosis, ...]:
     found = []
     for (upper, upper_plate), (lower, lower_plate) in LORDOSES:
-        above, below = by_level.get(upper), by_level.get(lower)
-        if above is None or (below is None and (lower != "S1" or sacral is None)):
-            continue
-        inclination = below.inclination(lower_plate) if below else _inclination(sacral)
-        found.append(Lordosis(upper, lower, Quantity(_turn(above.inclination(upper_plate) - inclination), "deg")))
+        above, below = column.at(upper), column.at(lower)
+        if above is not None and below is not None:
+            angle = _inclination(above.flat_plate(upper_plate)) - _inclination(below.flat_plate(lower_plate))
+            found.append(Lordosis(upper, lower, Quantity((angle + 180) % 360 - 180, "deg")))
     return tuple(found)
 
 
-def _inclination(plate: Points | None) -> float:
-    if plate is None:
-        return 0.0
+def _inclination(plate: Points) -> float:
+    """By how many degrees the front of an end-plate, (2, 2) (P, I) mm, points towards the head."""
     front, back = plate
     return float(np.degrees(np.arctan2(back[1] - front[1], back[0] - front[0])))
-
-
-def _turn(degrees: float) -> float:
-    return (degrees + 180) % 360 - 180
