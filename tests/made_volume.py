@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from models.contracts import SpineStructure, VolumeResult
-from tests.made_mr import SAGITTAL
+from operators.dicom.identity import AlgorithmIdentity
+from operators.dicom.volume import SliceStack, plan_volumes
+from tests.made_mr import SAGITTAL, made_enhanced_mr, made_mr, series_of
+
+ALGORITHM = AlgorithmIdentity("spineps-made", "1", "ab" * 32, "0.1")
 
 SHAPE = (7, 24, 20)
 # (slices, rows, columns) of each, head first where rows run to the feet; SPINEPS' structure.
@@ -56,3 +62,16 @@ def made_result(affine: NDArray[np.float64] = SAGITTAL) -> VolumeResult:
         numbering="landmark",
         warnings=("the lowest disc is faint",),
     )
+
+
+def made_stack(
+    folder: Path, affine: NDArray[np.float64] = SAGITTAL, *, enhanced: bool = False, **attributes: object
+) -> SliceStack:
+    """Return the stack that a made Series is planned as; keywords as for `made_mr`, for single frames."""
+    datasets = [made_enhanced_mr(made_voxels(), affine)] if enhanced else made_mr(made_voxels(), affine, **attributes)  # type: ignore[arg-type]
+    return plan_volumes(series_of(datasets, folder)).chosen
+
+
+def made_result_on(stack: SliceStack) -> VolumeResult:
+    """Return the made result on the grid of a stack, which may count its slices from the other side."""
+    return made_result(stack.affine)

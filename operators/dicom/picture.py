@@ -156,7 +156,10 @@ def _write_names(
         left, right = box[1].start * factor - gap, box[1].stop * factor + gap
         on_left = left - length >= 0 if facing != "right" else right + length > picture.width
         draw.text(
-            (left if on_left else right, (mark.row + 0.5) * factor),
+            (
+                left if on_left else right,
+                float(np.clip((mark.row + 0.5) * factor, size / 2, picture.height - size / 2)),
+            ),
             mark.label,
             font=font,
             anchor="rm" if on_left else "lm",

@@ -6,7 +6,6 @@ middle lies at that height, so that a scoliotic spine stays in the picture; head
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +18,8 @@ from operators.dicom.picture import RGB, Caption, Mark, draw_panels
 from operators.dicom.structure_codes import concept_of
 
 WINDOW_PERCENTILES = (0.5, 99.5)
+BODIES = (49, 50, 51)  # of SPINEPS' structures: beside them stand the names
+COLUMN = (*BODIES, 62, 100, 26)  # with end-plates, discs and sacrum: what the plane runs through
 SMOOTHING_ROWS_MM = 12.0  # of the course from slice to slice
 
 
@@ -32,8 +33,10 @@ def render_volume(volume: SpineVolume, result: VolumeResult, caption: Caption) -
     """
     orientation = Orientation.of(volume.affine)
     spacing = orientation.spacing(volume.spacing_mm)
-    vertebrae = orientation.apply(result.vertebra_labelmap)
-    slices = _course(vertebrae, spacing[1])
+    numbers = {kind: [s.segment_number for s in result.substructures if s.spineps_label in kind]
+               for kind in (BODIES, COLUMN)}  # fmt: skip
+    column = np.isin(orientation.apply(result.subregion_labelmap), numbers[COLUMN])
+    slices = _course(column, spacing[1])
     grey = _unrolled(orientation.apply(volume.voxels), slices).astype(np.float32)
     low, high = np.percentile(grey, WINDOW_PERCENTILES)
     grey = np.clip((grey - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32)
@@ -43,26 +46,29 @@ def render_volume(volume: SpineVolume, result: VolumeResult, caption: Caption) -
         _square(_unrolled(orientation.apply(labelmap), slices), shape)
         for labelmap in (result.vertebra_labelmap, result.subregion_labelmap)
     )
-    rows = _rows(named, len(result.vertebrae))
+    rows = _rows(named, np.isin(parts, numbers[BODIES]), len(result.vertebrae))
     marks = [
         Mark(s.segment_number, s.label if s.kind == "vertebra" else "", concept_of(s).colour, rows[s.segment_number])
         for s in result.vertebrae
         if s.segment_number in rows
     ]
     unnamed = [Mark(s.segment_number, "", concept_of(s).colour, 0.0) for s in result.substructures]
-    image = ndimage.zoom(grey, [a / b for a, b in zip(shape, grey.shape, strict=True)], order=1)
+    stretch = [new / old for new, old in zip(shape, grey.shape, strict=True)]
+    image = ndimage.zoom(grey, stretch, order=1, mode="nearest", grid_mode=True)
     return draw_panels(image, [(named, marks), (parts, unnamed)], replace(caption, facing="left"))
 
 
-def _course(vertebrae: NDArray[np.uint16], row_mm: float) -> NDArray[np.intp]:
-    """Which slice (R) holds the middle of the spine at each row (I); the ends go on as they are."""
-    inside = vertebrae > 0
-    weight = inside.sum((0, 2))
+def _course(column: NDArray[np.bool_], row_mm: float) -> NDArray[np.intp]:
+    """Which slice (R) holds the middle of the spine at each row (I) of (P, I, R); the ends go on as they are."""
+    inside = column.sum(0)
+    weight = inside.sum(1)
     rows = np.flatnonzero(weight)
-    middle = (inside.sum(0) * np.arange(vertebrae.shape[2])).sum(1)[rows] / weight[rows]
-    course = np.interp(np.arange(vertebrae.shape[1]), rows, middle)
+    if not rows.size:
+        return np.full(column.shape[1], column.shape[2] // 2, np.intp)
+    middle = (inside @ np.arange(column.shape[2]))[rows] / weight[rows]
+    course = np.interp(np.arange(column.shape[1]), rows, middle)
     smooth = ndimage.gaussian_filter1d(course, SMOOTHING_ROWS_MM / row_mm, mode="nearest")
-    return np.asarray(np.clip(np.rint(smooth), 0, vertebrae.shape[2] - 1), np.intp)
+    return np.asarray(np.clip(np.rint(smooth), 0, column.shape[2] - 1), np.intp)
 
 
 def _unrolled(array: NDArray[np.generic], slices: NDArray[np.intp]) -> NDArray[np.generic]:
@@ -77,12 +83,10 @@ def _square(labelmap: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np
     return np.ascontiguousarray(labelmap[np.ix_(*picks)], np.uint16)
 
 
-def _rows(labelmap: NDArray[np.uint16], count: int) -> Mapping[int, float]:
-    """The row of each Segment's middle, for those that the plane shows: of its front half, where the body is."""
+def _rows(labelmap: NDArray[np.uint16], bodies: NDArray[np.bool_], count: int) -> dict[int, float]:
+    """The row to name each Segment at, for those that the plane shows: the middle of its body, or of all of it."""
     rows: dict[int, float] = {}
-    for number in range(1, count + 1):
-        places = np.argwhere(labelmap == number)
-        if len(places):
-            front = places[places[:, 1] <= np.median(places[:, 1])]
-            rows[number] = float(np.median(front[:, 0]))
+    for shown in (labelmap, np.where(bodies, labelmap, 0)):
+        boxes = ndimage.find_objects(shown, max_label=count)
+        rows |= {number: (box[0].start + box[0].stop - 1) / 2 for number, box in enumerate(boxes, start=1) if box}
     return rows

@@ -84,8 +84,8 @@ def _build(
     label, title = TITLES[part]
     use = NOT_FOR_DIAGNOSIS if algorithm.research_only else "automatic"
     result = hd.seg.Segmentation(
-        source_images=_with_exact_plane(completed_headers(source), stack),
-        pixel_array=in_source_frames(labelmap, stack),
+        source_images=_with_exact_plane(completed_headers(_frames_as_instances(stack)), stack),
+        pixel_array=labelmap,
         segmentation_type=ENCODING_OF[profile],
         segment_descriptions=[
             describe_segment(
@@ -105,10 +105,26 @@ def _build(
         **result_keywords(source, algorithm, kind=part, profile=profile),
     )
     add_provenance(result, source, algorithm)
+    _point_at_source_frames(result, stack)
     fix_dimension_organization(result, source, algorithm, profile, part)
     if profile == "ohif":
         put_background_last(result)
     return result
+
+
+def _frames_as_instances(stack: SliceStack) -> Sequence[Dataset]:
+    """Return the instances of the stack; of Enhanced MR one with the segmented frames alone, in the stack's order.
+
+    Its other frames may lie at the same places or in other planes, which highdicom does not take.
+    """
+    if stack.frames[0].frame_number is None:
+        return stack.datasets
+    instance = Dataset(dict(stack.datasets[0].items()))
+    own = instance.PerFrameFunctionalGroupsSequence
+    del instance.PerFrameFunctionalGroupsSequence, instance.NumberOfFrames  # the elements are the source's own
+    instance.PerFrameFunctionalGroupsSequence = [own[(frame.frame_number or 1) - 1] for frame in stack.frames]
+    instance.NumberOfFrames = len(stack.frames)
+    return [instance]
 
 
 def _with_exact_plane(headers: list[Dataset], stack: SliceStack) -> list[Dataset]:
@@ -116,12 +132,11 @@ def _with_exact_plane(headers: list[Dataset], stack: SliceStack) -> list[Dataset
 
     The spacing is the one of the positions: scanners also write the gap there, or leave it out.
     """
-    first = stack.frames[0]
     spacing = format_number_as_ds(float(np.linalg.norm(stack.affine[:3, 0])))
     measures = headers[0]
-    if first.frame_number is not None:
+    if stack.frames[0].frame_number is not None:
         shared = headers[0].SharedFunctionalGroupsSequence[0]
-        own = headers[0].PerFrameFunctionalGroupsSequence[first.frame_number - 1]
+        own = headers[0].PerFrameFunctionalGroupsSequence[0]
         for macro in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
             if macro not in shared:
                 setattr(shared, macro, own[macro].value)
@@ -131,14 +146,14 @@ def _with_exact_plane(headers: list[Dataset], stack: SliceStack) -> list[Dataset
     return headers
 
 
-def in_source_frames(labelmap: NDArray[np.uint16], stack: SliceStack) -> NDArray[np.uint16]:
-    """Return the labelmap with a slice per frame of its source: Enhanced MR keeps its order and its other frames."""
+def _point_at_source_frames(result: Dataset, stack: SliceStack) -> None:
+    """Replace numbers within the stack by those of Enhanced MR's frames."""
     if stack.frames[0].frame_number is None:
-        return labelmap
-    frames = np.zeros((int(stack.datasets[0].NumberOfFrames), *labelmap.shape[1:]), labelmap.dtype)
-    for frame, plane in zip(stack.frames, labelmap, strict=True):
-        frames[(frame.frame_number or 1) - 1] = plane
-    return frames
+        return
+    frames = [groups.DerivationImageSequence[0] for groups in result.PerFrameFunctionalGroupsSequence]
+    # Frames of one place share an item, which is to be renumbered once.
+    for source in {id(item): item for frame in frames for item in frame.SourceImageSequence}.values():
+        source.ReferencedFrameNumber = stack.frames[source.ReferencedFrameNumber - 1].frame_number
 
 
 def _check(labelmap: NDArray[np.uint16], structures: Sequence[SpineStructure], stack: SliceStack) -> None:

@@ -12,7 +12,7 @@ from pydicom.pixels.utils import iter_pixels
 from models.contracts import SpineStructure
 from operators.dicom.errors import ResultError
 from operators.dicom.mr_frames import SourceFrame
-from operators.dicom.verify import read_back, require_references
+from operators.dicom.verify import read_back
 from operators.dicom.volume import SliceStack
 
 TOLERANCE_MM = 0.5  # between a centroid from the Segmentation's own geometry and the engine's
@@ -59,24 +59,22 @@ def _verify_frames(dataset: Dataset, labelmap: NDArray[np.uint16], stack: SliceS
     """Hold each frame, voxel by voxel, against the slice it points at, which must lie where the frame lies."""
     uid, shared = dataset.SOPInstanceUID, dataset.SharedFunctionalGroupsSequence[0]
     slices = {(frame.instance.sop_instance_uid, frame.frame_number): index for index, frame in enumerate(stack.frames)}
-    series = dataset.ReferencedSeriesSequence[0].SeriesInstanceUID
-    if series != stack.datasets[0].SeriesInstanceUID:
-        raise ResultError(f"Segmentation {uid} refers to series {series}, which was not segmented")
-    touched = set()
+    series = dataset.ReferencedSeriesSequence[0]
+    if series.SeriesInstanceUID != stack.datasets[0].SeriesInstanceUID:
+        raise ResultError(f"Segmentation {uid} refers to series {series.SeriesInstanceUID}, which was not segmented")
+    listed = {str(item.ReferencedSOPInstanceUID) for item in series.ReferencedInstanceSequence}
     for number, frame, groups in _frames(dataset):
         source = groups.DerivationImageSequence[0].SourceImageSequence[0]
         referenced = str(source.ReferencedSOPInstanceUID), source.get("ReferencedFrameNumber")
         index = slices.get(referenced)
-        if index is None:
-            raise ResultError(f"Segmentation {uid} points at {referenced[0]}, which was not segmented")
+        if index is None or referenced[0] not in listed:
+            raise ResultError(f"Segmentation {uid} points at {referenced[0]}, which was not segmented or is not listed")
         corners = (_plane(groups, shared) - _plane_of(stack.frames[index])) @ np.diag([*labelmap.shape[1:], 1])
         if (off := float(np.abs(corners).max())) > TOLERANCE_MM:
             raise ResultError(f"Segmentation {uid}: a frame lies {off:.1f} mm from the slice it points at")
         expected = labelmap[index] if number is None else labelmap[index] == number
         if not np.array_equal(frame, expected):
             raise ResultError(f"Segmentation {uid} does not decode to the labelmap it was made from; it is not sent")
-        touched.add(referenced[0])
-    require_references(dataset, [item for item in stack.datasets if str(item.SOPInstanceUID) in touched])
 
 
 def _frames(dataset: Dataset) -> Iterator[tuple[int | None, NDArray[np.integer], Dataset]]:
@@ -101,13 +99,14 @@ def centroids_lps(dataset: Dataset) -> tuple[dict[int, int], dict[int, NDArray[n
     counts: dict[int, int] = {}
     sums: dict[int, NDArray[np.float64]] = {}
     for segment, frame, groups in _frames(dataset):
-        present = np.unique(frame[frame > 0]).tolist() if segment is None else [segment]
         plane = _plane(groups, shared)
-        for number in present:
-            rows, columns = np.nonzero(frame == number if segment is None else frame)
-            places = np.stack([rows, columns, np.ones_like(rows)])
-            counts[number] = counts.get(number, 0) + len(rows)
-            sums[number] = sums.get(number, np.zeros(3)) + (plane @ places).sum(1)
+        for number in np.unique(frame[frame > 0]).tolist() if segment is None else [segment]:
+            mask = frame > 0 if segment is not None else frame == number
+            in_rows, in_columns = mask.sum(1), mask.sum(0)
+            count = int(in_rows.sum())
+            places = np.array([in_rows @ np.arange(len(in_rows)), in_columns @ np.arange(len(in_columns)), count])
+            counts[number] = counts.get(number, 0) + count
+            sums[number] = sums.get(number, np.zeros(3)) + plane @ places
     return counts, {number: total / max(counts[number], 1) for number, total in sums.items()}
 
 

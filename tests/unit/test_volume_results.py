@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from models.contracts import VolumeResult
 from models.quantity import Quantity
 from models.spineps.morphometry import CanalMeasures, DiscMeasures, VertebraMeasures, VolumeMorphometry
 from operators.dicom.errors import ResultError
-from operators.dicom.identity import AlgorithmIdentity, Profile
+from operators.dicom.identity import Profile
 from operators.dicom.picture import Caption
 from operators.dicom.verify import encode, verify_report
 from operators.dicom.volume import SliceStack, plan_volumes, read_volume
@@ -23,10 +22,10 @@ from operators.dicom.volume_picture import render_volume
 from operators.dicom.volume_report import build_volume_report
 from operators.dicom.volume_segmentation import VolumeSegmentations, build_volume_segmentations
 from operators.dicom.volume_verify import centroids_lps, verify_volume_segmentation
-from tests.made_mr import SAGITTAL, made_enhanced_mr, made_mr, series_of
-from tests.made_volume import made_result, made_voxels
+from tests.made_dicom import made_uid
+from tests.made_mr import SAGITTAL, made_enhanced_mr, series_of
+from tests.made_volume import ALGORITHM, made_result_on, made_stack, made_voxels
 
-ALGORITHM = AlgorithmIdentity("spineps-made", "1", "ab" * 32, "0.1")
 PROFILES: tuple[Profile, ...] = ("standard", "ohif")
 MORPHOMETRY = VolumeMorphometry(
     vertebrae=(
@@ -40,25 +39,14 @@ MORPHOMETRY = VolumeMorphometry(
 )
 
 
-def stack_of(folder: Path, affine: NDArray[np.float64] = SAGITTAL, *, enhanced: bool = False) -> SliceStack:
-    """The stack that a made Series is planned as."""
-    datasets = [made_enhanced_mr(made_voxels(), affine)] if enhanced else made_mr(made_voxels(), affine)
-    return plan_volumes(series_of(datasets, folder)).chosen
-
-
-def result_on(stack: SliceStack) -> VolumeResult:
-    """The made result on the grid of a stack, which may count its slices from the other side."""
-    return made_result(stack.affine)
-
-
 def build(stack: SliceStack, profile: Profile = "standard") -> VolumeSegmentations:
     """Both Segmentations of the made result."""
-    return build_volume_segmentations(result_on(stack), stack, algorithm=ALGORITHM, profile=profile)
+    return build_volume_segmentations(made_result_on(stack), stack, algorithm=ALGORITHM, profile=profile)
 
 
 def held_against_the_engine(stack: SliceStack, profile: Profile) -> None:
     """Centroids from the Segmentation's own geometry against those of the engine."""
-    result, built = result_on(stack), build(stack, profile)
+    result, built = made_result_on(stack), build(stack, profile)
     for segmentation, structures in ((built.vertebrae, result.vertebrae), (built.substructures, result.substructures)):
         _, centroids = centroids_lps(segmentation)
         for structure in structures:
@@ -75,7 +63,7 @@ def test_a_labelmap_goes_out_with_the_geometry_it_came_in_with(
     affine[:3, :3] = np.eye(3)[:, list(axes)] * np.array([4.0, 1.0, 0.7]) * signs
     affine[:3, 3] = (5, -70, 110)
 
-    held_against_the_engine(stack_of(tmp_path, affine), "ohif")
+    held_against_the_engine(made_stack(tmp_path, affine), "ohif")
 
 
 @settings(deadline=None, max_examples=15)
@@ -91,15 +79,15 @@ def test_oblique_labelmaps_go_out_where_they_came_in(
     affine = SAGITTAL.copy()
     affine[:3, :3] = matrix @ affine[:3, :3]
 
-    held_against_the_engine(stack_of(tmp_path_factory.mktemp("oblique"), affine), profile)
+    held_against_the_engine(made_stack(tmp_path_factory.mktemp("oblique"), affine), profile)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("enhanced", [False, True])
 def test_both_segmentations_pass_the_last_look(tmp_path: Path, profile: Profile, enhanced: bool) -> None:
     """From single frames and from Enhanced MR; decoded from their bytes they are the labelmaps."""
-    stack = stack_of(tmp_path, enhanced=enhanced)
-    result, built = result_on(stack), build(stack, profile)
+    stack = made_stack(tmp_path, enhanced=enhanced)
+    result, built = made_result_on(stack), build(stack, profile)
 
     verify_volume_segmentation(encode(built.vertebrae), result.vertebra_labelmap, stack, result.vertebrae)
     verify_volume_segmentation(encode(built.substructures), result.subregion_labelmap, stack, result.substructures)
@@ -107,7 +95,7 @@ def test_both_segmentations_pass_the_last_look(tmp_path: Path, profile: Profile,
 
 def test_the_two_lie_in_series_of_their_own_in_the_source_study(tmp_path: Path) -> None:
     """OHIF shows only the last Segmentation of a Series; a repeat gives the same identifiers."""
-    stack = stack_of(tmp_path)
+    stack = made_stack(tmp_path)
     first, again, other = build(stack), build(stack), build(stack, "ohif")
 
     source = stack.datasets[0]
@@ -125,7 +113,7 @@ def test_the_two_lie_in_series_of_their_own_in_the_source_study(tmp_path: Path) 
 
 def test_segments_are_named_by_level_and_coded(tmp_path: Path) -> None:
     """Vertebra, disc, structure; left and right as a modifier."""
-    built = build(stack_of(tmp_path))
+    built = build(made_stack(tmp_path))
 
     vertebrae = {
         item.SegmentLabel: item.SegmentedPropertyTypeCodeSequence[0] for item in built.vertebrae.SegmentSequence
@@ -141,7 +129,7 @@ def test_segments_are_named_by_level_and_coded(tmp_path: Path) -> None:
 
 def test_each_frame_points_at_the_slice_it_lies_on(tmp_path: Path) -> None:
     """Derivation Image: the source instance with the same position."""
-    stack = stack_of(tmp_path)
+    stack = made_stack(tmp_path)
     positions = {str(d.SOPInstanceUID): [float(x) for x in d.ImagePositionPatient] for d in stack.datasets}
 
     for groups in build(stack).vertebrae.PerFrameFunctionalGroupsSequence:
@@ -152,7 +140,7 @@ def test_each_frame_points_at_the_slice_it_lies_on(tmp_path: Path) -> None:
 
 def test_a_frame_of_enhanced_mr_is_pointed_at_by_its_number(tmp_path: Path) -> None:
     """One instance, many frames."""
-    built = build(stack_of(tmp_path, enhanced=True))
+    built = build(made_stack(tmp_path, enhanced=True))
 
     numbers = {
         int(groups.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber)
@@ -161,37 +149,66 @@ def test_a_frame_of_enhanced_mr_is_pointed_at_by_its_number(tmp_path: Path) -> N
     assert numbers == {2, 3, 4, 5, 6}
 
 
-def _shifted(dataset: Dataset) -> None:
-    for groups in dataset.PerFrameFunctionalGroupsSequence:
-        groups.PlanePositionSequence[0].ImagePositionPatient[2] += 1
+def test_slice_spacing_is_that_of_the_positions_whatever_the_scanner_wrote(tmp_path: Path) -> None:
+    """Some write the gap between slices there, some nothing; Slice Thickness stays the scanner's own."""
+    wrong = made_stack(tmp_path / "wrong", SpacingBetweenSlices="0.4", SliceThickness="3.6")
+    absent = made_stack(tmp_path / "absent", SliceThickness=None)
+
+    for stack, thickness in ((wrong, 3.6), (absent, 4.0), (made_stack(tmp_path / "enhanced", enhanced=True), 4.0)):
+        for segmentation in (build(stack).vertebrae, build(stack, "ohif").substructures):
+            measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+            assert float(measures.SpacingBetweenSlices) == 4.0
+            assert float(measures.SliceThickness) == thickness
+            assert [float(value) for value in measures.PixelSpacing] == [1.0, 1.0]
 
 
-def _relabelled(dataset: Dataset) -> None:
-    dataset.SegmentSequence[0].SegmentLabel = "L3"
+@pytest.mark.parametrize("profile", PROFILES)
+def test_an_anonymised_source_gives_empty_attributes_instead_of_a_failure(tmp_path: Path, profile: Profile) -> None:
+    """What the anonymiser took stays away; identity and place do not need it."""
+    gone = ("PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber", "StudyTime", "PositionReferenceIndicator")
+    stack = made_stack(tmp_path, **dict.fromkeys(gone))
+
+    for segmentation in (build(stack, profile).vertebrae, build(stack, profile).substructures):
+        assert not segmentation.PatientBirthDate
+        assert not segmentation.PositionReferenceIndicator
 
 
-def _emptied(dataset: Dataset) -> None:
-    dataset.PixelData = bytes(len(dataset.PixelData))
+def test_the_other_echo_of_enhanced_mr_is_not_pointed_at(tmp_path: Path) -> None:
+    """Two echoes at every place: the frames of one were segmented, and only those are the source."""
+    dataset = made_enhanced_mr(np.concatenate([made_voxels()] * 2))
+    for index, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        echo, first = Dataset(), dataset.PerFrameFunctionalGroupsSequence[index % 7]
+        echo.EffectiveEchoTime = 20.0 if index < 7 else 100.0
+        groups.MREchoSequence, groups.PlanePositionSequence = [echo], first.PlanePositionSequence
+    del dataset.SharedFunctionalGroupsSequence[0].MREchoSequence
+    stack = plan_volumes(series_of([dataset], tmp_path)).chosen
+    result = made_result_on(stack)
+
+    for profile in PROFILES:
+        built = build(stack, profile)
+
+        verify_volume_segmentation(encode(built.vertebrae), result.vertebra_labelmap, stack, result.vertebrae)
+        pointed_at = {
+            int(groups.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber)
+            for groups in built.vertebrae.PerFrameFunctionalGroupsSequence
+        }
+        assert pointed_at == {9, 10, 11, 12, 13}
 
 
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [(_shifted, r"lies \d.0 mm from"), (_relabelled, "not labelled L4"), (_emptied, "has 0 voxels, not")],
-)
-def test_a_segmentation_that_says_something_else_is_not_sent(tmp_path: Path, fault, message: str) -> None:  # type: ignore[no-untyped-def]
-    """The last look before it is written."""
-    stack = stack_of(tmp_path)
-    result, built = result_on(stack), build(stack).vertebrae
-    fault(built)
+def test_a_source_without_one_frame_of_reference_is_refused(tmp_path: Path) -> None:
+    """Without it nothing has a place; with two the patient has moved between slices."""
+    without, two = made_stack(tmp_path / "without", FrameOfReferenceUID=None), made_stack(tmp_path / "two")
+    two.datasets[3].FrameOfReferenceUID = made_uid("another place")
 
-    with pytest.raises(ResultError, match=message):
-        verify_volume_segmentation(encode(built), result.vertebra_labelmap, stack, result.vertebrae)
+    for stack, message in ((without, "has no Frame of Reference"), (two, "has 2 Frames of Reference")):
+        with pytest.raises(ResultError, match=message):
+            build(stack)
 
 
 def test_nothing_found_and_foreign_grids_are_refused(tmp_path: Path) -> None:
     """An empty Segmentation is never sent."""
-    stack = stack_of(tmp_path)
-    result = result_on(stack)
+    stack = made_stack(tmp_path)
+    result = made_result_on(stack)
 
     for wrong, message in (
         (replace(result, vertebrae=()), "nothing was segmented"),
@@ -205,10 +222,10 @@ def test_nothing_found_and_foreign_grids_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_report_has_a_group_per_segment_with_what_was_measured(tmp_path: Path, profile: Profile) -> None:
     """TID 1411 groups that point at Segments, a group for the whole spine, doubts as comments."""
-    stack = stack_of(tmp_path)
+    stack = made_stack(tmp_path)
     segmentation = build(stack, profile).vertebrae
     report = build_volume_report(
-        MORPHOMETRY, result_on(stack), stack, segmentation=segmentation, algorithm=ALGORITHM, profile=profile
+        MORPHOMETRY, made_result_on(stack), stack, segmentation=segmentation, algorithm=ALGORITHM, profile=profile
     )
 
     verify_report(encode(report), stack.datasets, segmentation)
@@ -236,6 +253,25 @@ def test_the_report_has_a_group_per_segment_with_what_was_measured(tmp_path: Pat
     assert segments == {1, 2, 3}
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        replace(MORPHOMETRY, discs=(replace(MORPHOMETRY.discs[0], segment_number=3),)),
+        replace(MORPHOMETRY, vertebrae=(replace(MORPHOMETRY.vertebrae[0], segment_number=9),)),
+        replace(MORPHOMETRY, canal=(replace(MORPHOMETRY.canal[0], label="T1"),)),
+    ],
+    ids=["another number", "no such number", "no such level"],
+)
+def test_measurements_of_other_structures_are_refused(tmp_path: Path, wrong: VolumeMorphometry) -> None:
+    """A height of L4 must not stand at L5."""
+    stack = made_stack(tmp_path)
+
+    with pytest.raises(ResultError, match="which are no Segments of their number and label"):
+        build_volume_report(
+            wrong, made_result_on(stack), stack, segmentation=build(stack).vertebrae, algorithm=ALGORITHM
+        )
+
+
 def _all_items(dataset: Dataset) -> list[Dataset]:
     items = list(dataset.get("ContentSequence") or [])
     return items + [below for item in items for below in _all_items(item)]
@@ -246,8 +282,8 @@ def test_the_picture_is_the_same_however_the_stack_was_stored(tmp_path: Path, si
     """Head up, facing left: bodies left of the canal, L4 above L5, whichever way rows and columns run."""
     affine = SAGITTAL.copy()
     affine[:3, :3] = affine[:3, :3] * signs
-    stack = stack_of(tmp_path, affine)
-    result = result_on(stack)
+    stack = made_stack(tmp_path, affine)
+    result = made_result_on(stack)
 
     picture = render_volume(read_volume(stack, contrast="T2w"), result, Caption("made"))
 
