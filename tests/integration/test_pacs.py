@@ -73,7 +73,7 @@ class Hospital:
         """Return the PACS' identifier of a study."""
         known = {each: self.pacs.get(f"/studies/{each}") for each in self.pacs.get("/studies")}
         (found,) = (each for each, what in known.items() if _uid(what) == study_instance_uid)
-        return found
+        return str(found)
 
 
 @pytest.fixture(scope="module", params=["ohif", "standard"])

@@ -29,7 +29,7 @@ def phantom(ti_ms: float | None = None) -> MrPhantom:
     labels = np.zeros(SHAPE, np.uint8)
     labels[2:4, 2:4, 2:4] = 20
     return MrPhantom(
-        voxels=np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE) / 100,
+        voxels=np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE),
         affine=affine,
         contrast="T2w" if ti_ms is None else "STIR",
         region="lumbar",
