@@ -115,7 +115,7 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[np.integer], study: str, ser
     dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = dataset.AcquisitionTime = "120000"
     dataset.StudyID, dataset.AccessionNumber, dataset.ReferringPhysicianName = "1", "", ""
     dataset.Modality, dataset.SeriesNumber, dataset.Manufacturer = "MR", series, "Made"
-    dataset.BodyPartExamined, dataset.PatientPosition, dataset.Laterality = "LSPINE", "HFS", ""
+    dataset.BodyPartExamined, dataset.PatientPosition = "LSPINE", "HFS"
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
     dataset.ScanningSequence, dataset.SequenceVariant, dataset.ScanOptions = "SE", "SK", ""
     dataset.MRAcquisitionType, dataset.EchoTrainLength = "2D", 12
