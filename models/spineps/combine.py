@@ -26,6 +26,7 @@ DILATIONS = 2
 MERGED_RATIO = 0.5  # an uppermost instance smaller than this share of the next, grown to it, is a part of it
 CONTACT_MM2 = 20 * VOXEL_MM3 ** (2 / 3)
 FRAGMENT = 0.15  # of the median vertebra: a smaller instance within the field is none
+SACRAL_CONTACT = 0.3  # of a body's cross-section: one that touches the sacrum by more, with no disc between, is S1
 SACRAL_FRAGMENT = 0.1  # of the largest part of the sacrum: a smaller one is none
 
 EDGES = ndimage.generate_binary_structure(3, 2)
@@ -63,6 +64,8 @@ def combine(subregions: NDArray[np.uint8], instances: Numbers, spacing: Spacing)
     part[bony & (vertebrae == 0)] = 0
     _merge_a_torn_first(vertebrae, part, spacing)
     _return_arches(vertebrae, part)
+    _drop_fragments(vertebrae, part)
+    _give_the_sacrum_its_own(vertebrae, part)
     vertebrae, kept = _from_the_head(vertebrae)
     discs = _discs(vertebrae, part)
     whole_vertebrae, whole_discs = np.zeros_like(instances), np.zeros_like(instances)
@@ -172,6 +175,25 @@ def _drop_fragments(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> None:
     sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
     if count > 1:
         subregions[np.isin(parts, np.flatnonzero(sizes < SACRAL_FRAGMENT * sizes.max()) + 1)] = 0
+
+
+def _give_the_sacrum_its_own(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> None:
+    """Count a lowest vertebra that grows into the sacrum without a disc as its upper part, S1.
+
+    Not in the published method, whose numbering it would shift by one.
+    """
+    heights, sacrum = _heights(vertebrae), subregions == SACRUM
+    if len(heights) < 2 or not sacrum.any():
+        return
+    last = max(heights, key=heights.__getitem__)
+    body = (vertebrae == last) & (subregions == BODY)
+    rows = np.count_nonzero(body.any((0, 2)))
+    if not rows:
+        return
+    touching = np.count_nonzero((body & ndimage.binary_dilation(sacrum, FACES)).any(1))
+    if touching > SACRAL_CONTACT * np.count_nonzero(body) / rows:
+        subregions[vertebrae == last] = SACRUM
+        vertebrae[vertebrae == last] = 0
 
 
 def _heights(labels: Numbers) -> dict[int, float]:

@@ -1,11 +1,13 @@
 """Names for the vertebrae: from the sacrum upwards, from the axis downwards, else assumed or left open.
 
+Where a pack has a labelling network, the likeliest path through what it says is taken, held by the same landmarks.
+
 The axis is known by its dens: taller than the next body by half, and narrow on top. A step between neighbours that is
 far longer than those beside it hides a vertebra that was not found; it is counted all the same.
 Label numbers are those of SPINEPS: 1–7 C1–C7, 8–19 T1–T12, 28 T13, 20–25 L1–L6, 26 the sacrum.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,7 @@ from scipy import ndimage
 
 from models.contracts import BodyRegion, Numbering
 from models.spineps.frame import Spacing
+from models.spineps.label_path import Scores, find_path
 
 BODY, SACRUM = 49, 26
 CHAIN = (*(f"C{n}" for n in range(1, 8)), *(f"T{n}" for n in range(1, 13)), *(f"L{n}" for n in range(1, 6)))
@@ -74,7 +77,8 @@ def sees_sacrum(subregions: NDArray[np.uint8], shapes: Sequence[BodyShape], spac
     sacrum = subregions == SACRUM
     if np.count_nonzero(sacrum) * float(np.prod(spacing)) < SACRUM_MM3 or not shapes:
         return False
-    return float(np.flatnonzero(sacrum.any((0, 2))).mean()) * spacing[1] > shapes[-1].centre[1]
+    rows = np.repeat(np.arange(sacrum.shape[1]), sacrum.sum((0, 2)))
+    return float(np.median(rows)) * spacing[1] > shapes[-1].centre[1]
 
 
 def find_axis(shapes: Sequence[BodyShape]) -> int | None:
@@ -93,13 +97,23 @@ def find_axis(shapes: Sequence[BodyShape]) -> int | None:
     return None
 
 
-def name_levels(shapes: Sequence[BodyShape], *, sacrum: bool, body_region: BodyRegion | None) -> Levels:
+def name_levels(
+    shapes: Sequence[BodyShape],
+    *,
+    sacrum: bool,
+    body_region: BodyRegion | None,
+    said: Mapping[str, Scores] | None = None,
+) -> Levels:
     """Name vertebrae that stand in order from the head down.
 
-    sacrum: whether one is seen below the last. body_region: what the header says, for want of a landmark.
+    sacrum: whether one is seen below the last. body_region: what the header says, for want of a landmark. said: the
+    labelling network's probabilities (vertebrae, classes) by head, where the pack has one.
     """
     axis = find_axis(shapes)
     places, warnings = _places(shapes, axis)
+    named = _from_network(said, places, axis, sacrum=sacrum, warnings=warnings) if said and places else None
+    if named is not None:
+        return named
     if axis is not None:
         return _from_axis(places, axis, sacrum=sacrum, warnings=warnings)
     if sacrum:
@@ -111,6 +125,34 @@ def name_levels(shapes: Sequence[BodyShape], *, sacrum: bool, body_region: BodyR
         return Levels(names, "assumed", ASSUMED, (*warnings, sentence))
     sentence = "numbering unknown: no landmark (dens, sacrum) in view"
     return Levels((None,) * len(places), "unknown", ASSUMED, (*warnings, sentence))
+
+
+def _from_network(
+    said: Mapping[str, Scores],
+    places: Sequence[int],
+    axis: int | None,
+    *,
+    sacrum: bool,
+    warnings: tuple[str, ...],
+) -> Levels | None:
+    """Take the likeliest path; None where there is none. Of a vertebra that was missed nothing is said."""
+    heads = {}
+    for head, rows in said.items():
+        heads[head] = np.full((places[-1] + 1, rows.shape[1]), 1 / rows.shape[1])
+        heads[head][list(places)] = rows
+    path = find_path(heads, axis=None if axis is None else places[axis], sacrum=sacrum)
+    if path is None:
+        return None
+    unusual = [name for name in ("T13", "L6") if name in path.names]
+    unusual += ["no T12"] if "T11" in path.names and "L1" in path.names and "T12" not in path.names else []
+    if unusual:
+        warnings = (*warnings, f"unusual count of vertebrae: {', '.join(unusual)}, as the labelling network has it")
+    landmark = axis is not None or sacrum
+    if not landmark:
+        warnings = (*warnings, "numbering assumed: by the labelling network, no landmark (dens, sacrum) in view")
+    factor = path.certainty * (DOUBTED if unusual or places[-1] + 1 > len(places) else 1.0)
+    names = tuple(path.names[place] for place in places)
+    return Levels(names, "landmark" if landmark else "assumed", factor, warnings)
 
 
 def _from_axis(places: Sequence[int], axis: int, *, sacrum: bool, warnings: tuple[str, ...]) -> Levels:

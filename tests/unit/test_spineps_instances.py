@@ -139,6 +139,34 @@ def test_an_articular_process_is_one_vertebras() -> None:
     assert set(np.unique(combined.vertebrae[30:33, 14:24, 6:9])) == {1}
 
 
+def test_a_fragment_within_the_field_is_no_vertebra() -> None:
+    """It would shift every level by one; the first may be cut by the field."""
+    labels, instances = column(4), np.zeros((48, 90, 20), np.uint16)
+    for index in range(4):
+        top = 5 + index * (HEIGHT + GAP)
+        instances[:, top : top + HEIGHT] = index + 1
+    labels[6:9, 80:83, 4:8], instances[6:9, 80:83, 4:8] = 49, 5
+    labels[20:40, 83:90, 4:16] = 26
+
+    combined = combine(labels, instances, SPACING)
+
+    assert combined.kept == (1, 2, 3, 4)
+
+
+def test_a_body_that_grows_into_the_sacrum_is_s1() -> None:
+    """No disc parts them: the semantic network took the upper part of the sacrum for a vertebra."""
+    labels, instances = column(4), np.zeros((48, 90, 20), np.uint16)
+    for index in range(4):
+        top = 5 + index * (HEIGHT + GAP)
+        instances[:, top : top + HEIGHT] = index + 1
+    labels[6:26, 65 + HEIGHT : 88, 4:16] = 26  # right below the fourth body
+
+    combined = combine(labels, instances, SPACING)
+
+    assert combined.kept == (1, 2, 3)
+    assert combined.subregions[15, 70, 10] == 26
+
+
 def test_the_rest_is_claimed_in_two_rounds_and_by_touch() -> None:
     """A long remainder goes wholly to what it touches."""
     vertebrae, bony = np.zeros((3, 30, 3), np.uint16), np.zeros((3, 30, 3), bool)
