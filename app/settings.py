@@ -129,7 +129,10 @@ class Settings(BaseSettings):
     storage: Folder = Path("spondyl-data")
     destinations: tuple[Destination, ...] = ()
     packs: Folder = Field(default_factory=installed_packs)
-    default_pack: Annotated[tuple[PackName, ...], NoDecode, BeforeValidator(_names)] = ("spinefm-phantom",)
+    default_pack: Annotated[tuple[PackName, ...], NoDecode, BeforeValidator(_names)] = (
+        "spinefm-phantom",
+        "spineps-phantom",
+    )
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     result_profile: Literal["standard", "ohif"] = "standard"
     assembly: Assembly = Assembly()
