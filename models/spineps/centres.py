@@ -23,7 +23,7 @@ from models.spineps.frame import Spacing
 
 BODY, CORE, DENS, ENDPLATE, DISC = 49, 50, 51, 62, 100
 EDGES = ndimage.generate_binary_structure(3, 2)
-EROSION_MM = 2 * REFERENCE_MM[0]
+COARSE_MM = 4 / 3 * REFERENCE_MM[0]  # above this one voxel is nearer than two to what the reference grid loses
 SPECK_MM3 = 100 * VOXEL_MM3  # of what is left of a body
 SAME_HEIGHT_MM = 7.5
 MERGED_RATIO = 1.5
@@ -67,7 +67,7 @@ def _worn(bodies: Mask, spacing: Spacing) -> Mask:
     worn = np.zeros_like(bodies)
     if box is None:
         return worn
-    layers = max(1, round(2 * EROSION_MM / (spacing[0] + spacing[1])))
+    layers = 1 if spacing[0] + spacing[1] > 2 * COARSE_MM else 2
     components, _ = ndimage.label(ndimage.binary_erosion(bodies[box], EDGES, layers), FACES)
     large = np.bincount(components.ravel()) >= voxels_of(SPECK_MM3, spacing)
     large[0] = False

@@ -127,7 +127,7 @@ def _shared_faces(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> int:
     faces = 0
     for axis in range(one.ndim):
         a, b = np.moveaxis(one, axis, 0), np.moveaxis(other, axis, 0)
-        faces += np.count_nonzero(a[1:] & b[:-1]) + np.count_nonzero(a[:-1] & b[1:])
+        faces += int(np.count_nonzero(a[1:] & b[:-1]) + np.count_nonzero(a[:-1] & b[1:]))
     return faces
 
 

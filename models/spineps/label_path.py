@@ -132,7 +132,7 @@ def _seen(heads: Mapping[str, Scores]) -> Scores:
     count = len(next(iter(heads.values())))
     whole = heads["FULLYVISIBLE"][:, SEEN_WHOLE].astype(float) if "FULLYVISIBLE" in heads else np.ones(count)
     whole = ndimage.gaussian_filter1d(whole, SIGMA, mode="constant", radius=REACH)
-    return np.clip(1 - W_PART * (1 - np.round(whole, 3)), 0, 1)
+    return np.asarray(np.clip(1 - W_PART * (1 - np.round(whole, 3)), 0, 1))
 
 
 def _ends(heads: Mapping[str, Scores], count: int) -> Scores:
