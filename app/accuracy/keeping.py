@@ -28,6 +28,7 @@ class Keeper(Generic[_Job, _Result]):
         loads: Callable[[str], _Result],
     ) -> None:
         self._folder, self._name, self._dumps, self._loads = folder, name, dumps, loads
+        folder.mkdir(parents=True, exist_ok=True)
 
     def read(self, job: _Job) -> _Result | None:
         """What was measured, or None where nothing was."""
@@ -36,7 +37,6 @@ class Keeper(Generic[_Job, _Result]):
 
     def write(self, job: _Job, result: _Result) -> None:
         """Keep what was measured."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._file(job).write_text(self._dumps(result), encoding="utf-8")
 
     def _file(self, job: _Job) -> Path:
