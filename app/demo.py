@@ -55,7 +55,7 @@ STUDIES: Sequence[DemoStudy] = (
         "mr",
         "a sagittal lumbar T2w MR",
         "spineps",
-        9_000_003,
+        9_000_001,
         lambda folder, seed: write_mr_study(folder, seed, region="lumbar", contrast="T2w"),
     ),
 )
