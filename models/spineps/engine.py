@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.clock import Clock
-from models.contracts import SpineVolume, VolumeResult
+from models.contracts import BodyRegion, SpineVolume, VolumeResult
 from models.device import choose_device
 from models.errors import NoSpineFound, PackError
 from models.packs import ModelPack, read_weights
@@ -22,6 +22,7 @@ from models.spineps.clean import clean_subregions
 from models.spineps.combine import combine
 from models.spineps.frame import Orientation, Spacing, resample_image, resample_labels, target_spacing
 from models.spineps.instances import FoundInstances, InstancePhase
+from models.spineps.labelling import LabellingPhase
 from models.spineps.levels import name_levels, sees_sacrum, shapes_of
 from models.spineps.prepare import Preparation, prepare
 from models.spineps.semantic import SemanticPhase, build_semantic_network
@@ -52,6 +53,7 @@ class SPINEPS:
             folds = [with_aliases(read_weights(pack, name), network) for name in names]
             self.semantic = SemanticPhase(semantic, folds, self.device)
             self.instances = InstancePhase(instance, read_weights(pack, "instance"), self.device)
+            self.labelling = self._labelling_of(pack)
         except (KeyError, TypeError, RuntimeError) as error:
             raise PackError(
                 f"pack {pack.name} {pack.version} describes no SPINEPS ({error}): import it again"
@@ -83,14 +85,19 @@ class SPINEPS:
         instances = self.instances.predict(subregions, target)
         clock.lap("instances")
         report("combine", 0.9)
-        found = self._combine(volume, subregions, instances, Grids(source.shape, spacing, target))
+        hints = Hints(source, volume.body_region)
+        found = self._combine(hints, subregions, instances, Grids(source.shape, spacing, target))
         result = compose_result(volume, orientation, found, (*structures.notes, *instances.notes))
         clock.lap("combine")
         report("done", 1.0)
         return replace(result, timings_s=clock.laps)
 
+    def _labelling_of(self, pack: ModelPack) -> LabellingPhase | None:
+        settings = pack.networks.get("labelling")
+        return LabellingPhase(settings, read_weights(pack, "labelling"), self.device) if settings else None
+
     def _combine(
-        self, volume: SpineVolume, subregions: NDArray[np.uint8], instances: FoundInstances, grids: "Grids"
+        self, hints: "Hints", subregions: NDArray[np.uint8], instances: FoundInstances, grids: "Grids"
     ) -> Found:
         at_source = grids.back(subregions, self.preparation.padding)
         combined = combine(at_source, grids.back(instances.labelmap, self.preparation.padding), grids.source_mm)
@@ -99,8 +106,19 @@ class SPINEPS:
             raise NoSpineFound(f"{len(combined.kept)} vertebrae were found, {FEWEST} are needed")
         shapes = shapes_of(combined.vertebrae, combined.subregions, grids.source_mm)
         sacrum = sees_sacrum(combined.subregions, shapes, grids.source_mm)
-        levels = name_levels(shapes, sacrum=sacrum, body_region=volume.body_region)
+        said = None
+        if self.labelling is not None:
+            said = self.labelling.look(hints.image, grids.source_mm, combined.vertebrae, combined.subregions)
+        levels = name_levels(shapes, sacrum=sacrum, body_region=hints.body_region, said=said)
         return Found(combined, levels, tuple(instances.agreement[number - 1] for number in combined.kept))
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What helps to name levels besides the structures: the image (P, I, R), and what the header says is in view."""
+
+    image: NDArray[np.float32]
+    body_region: BodyRegion | None
 
 
 @dataclass(frozen=True)
