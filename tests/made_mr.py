@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import UID, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from pydicom.valuerep import format_number_as_ds
 
 from operators.dicom.series import SourceInstance, SourceSeries
@@ -41,7 +41,7 @@ def made_mr(
     for index, plane in enumerate(voxels):
         dataset = _header(plane.shape, voxels.dtype, study, series)
         dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = MRImageStorage
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = made_uid(study, series, index)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(made_uid(study, series, index))
         dataset.InstanceNumber = index + 1
         _set_plane(dataset, dataset, dataset, affine, index)
         if rescale is not None:
@@ -66,7 +66,7 @@ def made_enhanced_mr(
     order = range(len(voxels)) if order is None else order
     dataset = _header(voxels.shape[1:], voxels.dtype, "enhanced study", 1)
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = made_uid("enhanced")
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(made_uid("enhanced"))
     for keyword in ("EchoTime", "RepetitionTime", "ScanningSequence"):
         delattr(dataset, keyword)
     dataset.InstanceNumber, dataset.NumberOfFrames = 1, len(voxels)

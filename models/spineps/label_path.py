@@ -124,7 +124,7 @@ def _smoothed(values: Scores, starts: tuple[int, ...]) -> Scores:
 
 
 def _shared(values: Scores) -> Scores:
-    return np.asarray(values / (values.sum(1, keepdims=True) + TINY))
+    return np.asarray(values / (values.sum(1, keepdims=True) + TINY), np.float64)
 
 
 def _seen(heads: Mapping[str, Scores]) -> Scores:
@@ -132,7 +132,7 @@ def _seen(heads: Mapping[str, Scores]) -> Scores:
     count = len(next(iter(heads.values())))
     whole = heads["FULLYVISIBLE"][:, SEEN_WHOLE].astype(float) if "FULLYVISIBLE" in heads else np.ones(count)
     whole = ndimage.gaussian_filter1d(whole, SIGMA, mode="constant", radius=REACH)
-    return np.asarray(np.clip(1 - W_PART * (1 - np.round(whole, 3)), 0, 1))
+    return np.asarray(np.clip(1 - W_PART * (1 - np.round(whole, 3)), 0, 1), np.float64)
 
 
 def _ends(heads: Mapping[str, Scores], count: int) -> Scores:

@@ -143,7 +143,7 @@ def _from_network(
     path = find_path(heads, axis=None if axis is None else places[axis], sacrum=sacrum)
     if path is None:
         return None
-    unusual: list[str] = [name for name in ("T13", "L6") if name in path.names]
+    unusual = [str(name) for name in ("T13", "L6") if name in path.names]
     unusual += ["no T12"] if "T11" in path.names and "L1" in path.names and "T12" not in path.names else []
     if unusual:
         warnings = (*warnings, f"unusual count of vertebrae: {', '.join(unusual)}, as the labelling network has it")

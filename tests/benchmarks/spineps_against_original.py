@@ -24,7 +24,7 @@ import numpy as np
 
 from models.contracts import SpineVolume
 from models.packs import load_pack
-from models.phantom.mr import mr_phantom
+from models.phantom.mr import MrRegion, mr_phantom
 from models.spineps.publish import publish
 from operators.dicom.series import index_folder
 from operators.dicom.volume import plan_volumes, read_volume
@@ -36,7 +36,7 @@ BEGIN, END = "<!-- written by tests.benchmarks.spineps_against_original -->", "<
 THREADS = 2
 LEAST_DICE, LEAST_RATIO, MOST_MEMORY = 0.98, 3.0, 0.5
 PHANTOM_SEEDS = range(2_000_000, 2_000_012)  # training uses lower ones
-REGIONS = ("lumbar", "cervical", "thoracic", "whole")
+REGIONS: tuple[MrRegion, ...] = ("lumbar", "cervical", "thoracic", "whole")
 REAL = ("lumbar_VB2_02", "lumbar_VB2_09", "lumbar_IVD_11", "lumbar_sct")
 # phase of the table → what it is called in the timings of ours and of the original
 PHASES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = MappingProxyType(
@@ -108,7 +108,7 @@ def volumes(real: Path, only: Sequence[str] | None = None) -> Iterator[tuple[str
                 yield name, volume
 
 
-def _phantom(seed: int, region: str) -> SpineVolume:
+def _phantom(seed: int, region: MrRegion) -> SpineVolume:
     phantom = mr_phantom(seed, region=region, contrast="T2w")
     return SpineVolume(phantom.voxels, phantom.affine, "T2w")
 
@@ -239,9 +239,9 @@ def phase_rows(duels: Sequence[Duel]) -> Iterator[str]:
     for side, engine in enumerate(("original", "ours")):
         known = sum(totals[phase][side] for phase in PHASES)
         totals["everything else"][side] = sum(getattr(duel, engine).wall_s for duel in duels) - known
-    for phase, (theirs, mine) in totals.items():
-        ratio = f"{theirs / mine:.1f}" if mine > 0.05 else ""
-        yield f"| {phase} | {theirs:.1f} | {mine:.1f} | {ratio} |"
+    for phase, (original_s, ours_s) in totals.items():
+        ratio = f"{original_s / ours_s:.1f}" if ours_s > 0.05 else ""
+        yield f"| {phase} | {original_s:.1f} | {ours_s:.1f} | {ratio} |"
 
 
 def write_page(page: Path, text: str) -> None:

@@ -56,7 +56,8 @@ def phantom() -> MrPhantom:
 def answer(truth: MrPhantom, *, without: tuple[int, ...] = (), names: dict[int, str] | None = None) -> VolumeResult:
     """Return the truth as an engine would say it, some vertebrae or discs left out or called otherwise."""
     called = {22: "L3", 122: "L3/L4", 23: "L4", 123: "L4/L5", 24: "L5", 124: "L5/S1", 26: "sacrum"} | (names or {})
-    vertebrae, found = np.zeros(truth.vertebrae.shape, np.uint16), []
+    vertebrae = np.zeros(truth.vertebrae.shape, np.uint16)
+    found: list[SpineStructure] = []
     for value, label in called.items():
         if value not in without:
             kind = "disc" if value > 100 else "vertebra"
@@ -142,7 +143,8 @@ def test_what_was_kept_is_not_measured_again(tmp_path: Path) -> None:
     """A run that was interrupted goes on where it stopped."""
     keeper = Keeper[int, int](tmp_path / "new", name=str, dumps=json.dumps, loads=json.loads)
     keeper.write(3, 9)
-    never: Callable[[int], int] = {}.__getitem__
+    nothing: dict[int, int] = {}
+    never: Callable[[int], int] = nothing.__getitem__
 
     assert list(measure_all([3], never, keeper=keeper, processes=1)) == [(3, 9)]
 

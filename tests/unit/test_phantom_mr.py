@@ -22,7 +22,7 @@ def phantom(region: MrRegion = "lumbar", *, isotropic: bool = False) -> MrPhanto
 
 def centroid(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """(x, y, z) in LPS mm of a mask's centre of mass."""
-    return affine[:3, :3] @ np.argwhere(mask).mean(0) + affine[:3, 3]
+    return np.asarray(affine[:3, :3] @ np.argwhere(mask).mean(0) + affine[:3, 3])
 
 
 def test_the_same_seed_gives_the_same_volume() -> None:
