@@ -1,12 +1,10 @@
 """The DAG and the MAP entry point."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import structlog
 from pydicom.dataset import FileDataset
 
 from app.__main__ import main
@@ -20,14 +18,6 @@ from tests.made_dicom import made_dx
 
 PIXELS = np.zeros((160, 140), np.uint16)
 SETTINGS = Settings(device="cpu")
-
-
-@pytest.fixture(autouse=True)
-def log_as_before() -> Iterator[None]:
-    """The verbs send the log to the standard error of this test, which the next test no longer has."""
-    yield
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
 
 
 def write(folder: Path, dataset: FileDataset) -> Path:

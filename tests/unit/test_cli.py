@@ -3,12 +3,10 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import structlog
 from pydicom import dcmread
 from typer.testing import CliRunner
 
@@ -18,14 +16,6 @@ from operators.dicom.pixels import calibrated_spacing, facing, radiograph_image
 
 VERBS = ("run", "serve", "send", "jobs", "check", "demo", "models", "phantom", "evaluate", "train")
 HEAVY = ("torch", "holoscan", "pydicom", "highdicom", "dbos", "fastapi", "pynetdicom")
-
-
-@pytest.fixture(autouse=True)
-def log_as_before() -> Iterator[None]:
-    """The verbs send the log to the standard error of this test, which the next test no longer has."""
-    yield
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture
