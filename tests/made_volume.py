@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +66,16 @@ def made_result(affine: NDArray[np.float64] = SAGITTAL) -> VolumeResult:
 
 
 def made_stack(
-    folder: Path, affine: NDArray[np.float64] = SAGITTAL, *, enhanced: bool = False, **attributes: object
+    folder: Path,
+    affine: NDArray[np.float64] = SAGITTAL,
+    *,
+    enhanced: bool = False,
+    attributes: Mapping[str, object] | None = None,
 ) -> SliceStack:
-    """Return the stack that a made Series is planned as; keywords as for `made_mr`, for single frames."""
-    datasets = [made_enhanced_mr(made_voxels(), affine)] if enhanced else made_mr(made_voxels(), affine, **attributes)  # type: ignore[arg-type]
+    """Return the stack that a made Series is planned as; attributes as for `made_mr`, for single frames."""
+    if enhanced:
+        return plan_volumes(series_of([made_enhanced_mr(made_voxels(), affine)], folder)).chosen
+    datasets = made_mr(made_voxels(), affine, **(attributes or {}))  # type: ignore[arg-type]
     return plan_volumes(series_of(datasets, folder)).chosen
 
 

@@ -30,9 +30,9 @@ OBLIQUE[:3, :3] = hd.spatial.create_rotation_matrix([0.96, 0.28, 0.0, 0.0, 0.0, 
 MADE: dict[str, Callable[[Path], SliceStack]] = {
     "single frames": made_stack,
     "single frames, oblique": lambda folder: made_stack(folder, OBLIQUE),
-    "single frames, anonymised": lambda folder: made_stack(folder, **dict.fromkeys(ANONYMISED)),
+    "single frames, anonymised": lambda folder: made_stack(folder, attributes=dict.fromkeys(ANONYMISED)),
     "single frames in Latin letters": lambda folder: made_stack(
-        folder, SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Zoë"
+        folder, attributes={"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Zoë"}
     ),
     "Enhanced MR": lambda folder: made_stack(folder, enhanced=True),
 }

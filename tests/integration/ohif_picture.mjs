@@ -1,11 +1,12 @@
 // Pictures of studies in OHIF with a Segmentation loaded, one after the other: a software renderer takes every core.
-// usage: node ohif_picture.mjs OHIF_URL SERIES_DESCRIPTION (STUDY_INSTANCE_UID OUT.png)...
-// A picture is taken as soon as the viewport shows colour, or the page has fallen over, or the time is up.
+// usage: node ohif_picture.mjs OHIF_URL (SERIES_DESCRIPTION STUDY_INSTANCE_UID INSTANCE_NUMBER OUT.png)...
+// A picture is taken as soon as the viewport shows colour, or the page has fallen over, or the time is up; of the
+// instance with that number where one is given, which is scrolled to, else (0) of what is shown first.
 import { chromium } from 'playwright-core';
 
 const LIMIT_MS = 120000; // for a busy machine; a free one takes some 10 s a study
 const COLOURED_PIXELS = 500; // an overlay has thousands, the viewport's own canvas none
-const [url, series, ...studies] = process.argv.slice(2);
+const [url, ...pictures] = process.argv.slice(2);
 
 // In the page: whether a canvas of the viewport holds colour, or no viewport is left.
 const settled = (least) => {
@@ -21,7 +22,7 @@ const settled = (least) => {
   });
 };
 
-const photograph = async (context, study, out) => {
+const photograph = async (context, series, study, number, out) => {
   const page = await context.newPage();
   page.on('pageerror', (error) => console.log(`${study}: ${error.message.slice(0, 300)}`));
   // Dialogues of a first visit, whenever they come up, stand in the way of every click.
@@ -45,6 +46,14 @@ const photograph = async (context, study, out) => {
       calm = await page.evaluate(settled, COLOURED_PIXELS) ? calm + 1 : 0;
     }
   }
+  const canvas = page.locator('canvas.cornerstone-canvas').first();
+  for (let tries = 0; Number(number) && tries < 100; tries++) {
+    if ((await page.innerText('body')).replace(/\s+/g, ' ').match(new RegExp(`I: ?${number} \\(`))) break;
+    await canvas.hover();
+    await page.mouse.wheel(0, 100);
+    await page.waitForTimeout(500);
+  }
+  await page.waitForTimeout(Number(number) ? 2000 : 0); // the overlay follows the image
   await page.screenshot({ path: out });
   await page.close();
 };
@@ -57,7 +66,8 @@ const browser = await chromium.launch({
   ],
 });
 const context = await browser.newContext({ viewport: { width: 1200, height: 800 } }); // one cache for all
-for (let index = 0; index < studies.length; index += 2) {
-  await photograph(context, studies[index], studies[index + 1]).catch((error) => console.log(`${studies[index]}: ${error.message}`));
+for (let index = 0; index < pictures.length; index += 4) {
+  const [series, study, number, out] = pictures.slice(index, index + 4);
+  await photograph(context, series, study, number, out).catch((error) => console.log(`${study}: ${error.message}`));
 }
 await browser.close();

@@ -151,8 +151,8 @@ def test_a_frame_of_enhanced_mr_is_pointed_at_by_its_number(tmp_path: Path) -> N
 
 def test_slice_spacing_is_that_of_the_positions_whatever_the_scanner_wrote(tmp_path: Path) -> None:
     """Some write the gap between slices there, some nothing; Slice Thickness stays the scanner's own."""
-    wrong = made_stack(tmp_path / "wrong", SpacingBetweenSlices="0.4", SliceThickness="3.6")
-    absent = made_stack(tmp_path / "absent", SliceThickness=None)
+    wrong = made_stack(tmp_path / "wrong", attributes={"SpacingBetweenSlices": "0.4", "SliceThickness": "3.6"})
+    absent = made_stack(tmp_path / "absent", attributes={"SliceThickness": None})
 
     for stack, thickness in ((wrong, 3.6), (absent, 4.0), (made_stack(tmp_path / "enhanced", enhanced=True), 4.0)):
         for segmentation in (build(stack).vertebrae, build(stack, "ohif").substructures):
@@ -166,7 +166,7 @@ def test_slice_spacing_is_that_of_the_positions_whatever_the_scanner_wrote(tmp_p
 def test_an_anonymised_source_gives_empty_attributes_instead_of_a_failure(tmp_path: Path, profile: Profile) -> None:
     """What the anonymiser took stays away; identity and place do not need it."""
     gone = ("PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber", "StudyTime", "PositionReferenceIndicator")
-    stack = made_stack(tmp_path, **dict.fromkeys(gone))
+    stack = made_stack(tmp_path, attributes=dict.fromkeys(gone))
 
     for segmentation in (build(stack, profile).vertebrae, build(stack, profile).substructures):
         assert not segmentation.PatientBirthDate
@@ -197,7 +197,8 @@ def test_the_other_echo_of_enhanced_mr_is_not_pointed_at(tmp_path: Path) -> None
 
 def test_a_source_without_one_frame_of_reference_is_refused(tmp_path: Path) -> None:
     """Without it nothing has a place; with two the patient has moved between slices."""
-    without, two = made_stack(tmp_path / "without", FrameOfReferenceUID=None), made_stack(tmp_path / "two")
+    without = made_stack(tmp_path / "without", attributes={"FrameOfReferenceUID": None})
+    two = made_stack(tmp_path / "two")
     two.datasets[3].FrameOfReferenceUID = made_uid("another place")
 
     for stack, message in ((without, "has no Frame of Reference"), (two, "has 2 Frames of Reference")):
@@ -300,4 +301,4 @@ def _where(picture: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[
     """Mean (row, column) of the contour drawn in a colour."""
     near = np.abs(picture.astype(int) - colour).sum(-1) < 12
     assert near.any()
-    return np.argwhere(near).mean(0)
+    return np.asarray(np.argwhere(near).mean(0), np.float64)
