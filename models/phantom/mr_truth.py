@@ -31,6 +31,7 @@ AXIS_MM = 9.0  # of its walls above its lower end-plate
 OUTLINE_STEP_MM = 0.1
 ENDS, RIM, MIDDLE = 0.08, 0.1, 0.1  # shares of a side: rounded ends that do not count; its rims; around its middle
 FIRST_CANAL_SAMPLE, SAMPLES_PER_VERTEBRA = 3 * 8, 8  # the canal begins three vertebrae above C2
+LINES_MM = (-3.0, -1.5, 0.0, 1.5, 3.0)  # lines across the canal, along its course; their mean counts
 LINE_STEP_MM, SECTION_STEP_MM = 0.05, 1.0
 # (level, 0 for the upper and 1 for the lower end-plate) above and below
 CURVES = ((("C2", 1), ("C7", 1)), (("T4", 0), ("T12", 1)), (("L1", 0), ("S1", 0)))
@@ -264,13 +265,15 @@ def _canal(column: Column, places: Sequence[int]) -> list[tuple[float, float]]:
 
 
 def _chords(column: Column, ats: Sequence[int], x: float) -> list[float]:
-    """Lengths of lines across the canal inside it, in the plane at x mm."""
+    """Mean lengths of lines across the canal inside it, in the plane at x mm."""
     course = column.canal
     plane = _Outlines(PlaneGrid((1, 1), (1.0, 1.0), (0.0, 0.0)), x, np.zeros((1, 1), np.uint8))
     column.paint(plane)
     lengths = []
     for at in ats:
-        along = np.arange(-4, float(course.depth[at]) + 4, LINE_STEP_MM)
-        structures = plane.structure_at(course.uv[at] + along[:, None] * course.backwards[at])
-        lengths.append(float(np.isin(structures, (CORD, CANAL)).sum()) * LINE_STEP_MM)
+        across = course.backwards[at]
+        line = course.uv[at] + np.arange(-4, float(course.depth[at]) + 4, LINE_STEP_MM)[:, None] * across
+        lines = [line + shift * np.array([-across[1], across[0]]) for shift in LINES_MM]
+        inside = [np.isin(plane.structure_at(points), (CORD, CANAL)).sum() for points in lines]
+        lengths.append(float(np.mean(inside)) * LINE_STEP_MM)
     return lengths

@@ -17,6 +17,7 @@ STEP_MM = 0.1
 REACH_MM = 60.0  # how far behind a body's centre its canal is looked for
 AXIS_MM = 12.0  # above and below, over which the canal's direction is taken
 LEAST_MM = 3.0
+SHIFTS_MM = np.linspace(-3.0, 3.0, 7)  # of the lines across the canal, along its course
 Points = NDArray[np.float64]
 
 
@@ -51,24 +52,40 @@ class Canal:
         if run is None or (run.stop - run.start) * STEP_MM < LEAST_MM:
             return None
         middle = ray[run].mean(0)
-        across = self._across(middle, backwards)
-        chords = self._chords(middle, across)
-        middle_chord = chords[len(chords) // 2]
-        return (float(middle_chord), float(chords.sum()) * self.spacing[2]) if middle_chord >= LEAST_MM else None
+        across, upright = self._across(middle, backwards)
+        along = np.array([-across[1], across[0], 0.0])
+        # Neighbouring lines meet the voxels' borders elsewhere: their mean is finer than one.
+        chords = np.mean([self._chords(middle + shift * along, across) for shift in SHIFTS_MM], axis=0)
+        if chords.max() < LEAST_MM:
+            return None
+        lateral = float(np.average(np.arange(len(chords)), weights=chords))
+        diameter = float(np.interp(lateral, np.arange(len(chords)), chords))
+        return (diameter, float(chords.sum()) * self.spacing[2] * upright) if diameter >= LEAST_MM else None
 
-    def _across(self, middle: Points, backwards: Points) -> Points:
-        """The direction in the slice that is at right angles to the canal's course, pointing to the back."""
+    def _across(self, middle: Points, backwards: Points) -> tuple[Points, float]:
+        """Across the canal's course.
+
+        Returns:
+            The direction in the slice at right angles to the course, pointing to the back; and the cosine by which
+            a cross-section at right angles to a course that leaves the slice is smaller than one along that direction.
+        """
         ends = []
         for shift in (-AXIS_MM, AXIS_MM):
-            along = np.array([-backwards[1], backwards[0]]) * shift
-            line = middle + np.array([*along, 0.0]) + np.arange(-15, 15, STEP_MM)[:, None] * np.array([*backwards, 0.0])
+            start = middle + np.array([-backwards[1], backwards[0], 0.0]) * shift
+            line = start + np.arange(-15, 15, STEP_MM)[:, None] * np.array([*backwards, 0.0])
             run = _nearest_run(self._sample(line) > 0.5)
-            ends.append(None if run is None else line[run].mean(0)[:2])
-        if ends[0] is None or ends[1] is None:
-            return backwards
-        course = (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])
-        across = np.array([course[1], -course[0]])
-        return np.asarray(across * np.sign(across @ backwards))
+            if run is None:
+                return backwards, 1.0
+            centre = line[run].mean(0)
+            chords = self._chords(centre, backwards)
+            lateral = np.average(np.arange(len(chords)) - len(chords) // 2, weights=chords + 1e-9)
+            ends.append(centre + [0.0, 0.0, float(lateral) * self.spacing[2]])
+        course = ends[1] - ends[0]
+        flat = course[:2] / np.linalg.norm(course[:2])
+        across = np.array([flat[1], -flat[0]])
+        return np.asarray(across * np.sign(across @ backwards)), float(
+            np.linalg.norm(course[:2]) / np.linalg.norm(course)
+        )
 
     def _chords(self, middle: Points, across: Points) -> Points:
         """Length of the chord through the canal in each slice, the slice through `middle` in the middle."""

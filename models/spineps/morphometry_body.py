@@ -25,14 +25,16 @@ Mask = NDArray[np.bool_]
 SMOOTHING_PX = 0.7  # takes the staircase out of a contour
 LEAST_PIXELS = 64  # of the largest slice of a body
 FULL_SLICE = 0.7  # share of the largest slice's area: only such slices tell the lateral axis
-MIDDLE_SHARE = 0.45  # of half the width: slices that are laid over each other
+LIKE_THE_MIDDLE = 0.85  # share of the largest slice's area of a second slice that is always taken
+MIDDLE_SHARE = 0.5  # of half the width: slices that are laid over each other
 STEEPEST = 0.7  # tangent of the lateral axis against the slices' normal
 # A side as the contour has it: UPPER from front to back, then round the body.
 UPPER, POSTERIOR, LOWER, ANTERIOR = range(4)
 ENDS = 0.08  # the rounded ends of a side do not count
 RIM = 0.1  # where a side's rims are, from its ends; further out a mask's error would be blown up
 MIDDLE = 0.1  # share of a side's length on either side of its middle
-ROUNDS = 6
+START_PERCENTILES = (8, 92)
+ROUNDS = 8
 BIWEIGHT = 6.0  # residuals, in spreads, that count no more
 # What is known of a side before it is seen: its hollow as a share of its length, and how far bodies differ.
 HOLLOW, HOLLOW_SPREAD = 0.05, 0.08
@@ -89,14 +91,14 @@ class Middle:
     slope: Points
     half_width: float
 
-    def slices(self, grid: Grid, count: int) -> list[int]:
-        """The slices around the middle that show the body about as the middle does; never none."""
-        step = grid.spacing[2]
-        reach = max(MIDDLE_SHARE * self.half_width / step, 0.5)
-        low, high = int(np.ceil(self.slice_index - reach)), int(np.floor(self.slice_index + reach))
-        return [index for index in range(low, high + 1) if 0 <= index < count] or [
-            int(np.clip(round(self.slice_index), 0, count - 1))
-        ]
+    def slices(self, mask: Mask, grid: Grid) -> list[int]:
+        """The slices around the middle that show the body about as the middle does: two at least, if two do."""
+        areas = mask.sum((0, 1))
+        off = np.abs(np.arange(len(areas)) - self.slice_index)
+        nearest = np.argsort(off)[:2]
+        taken = (off * grid.spacing[2] <= MIDDLE_SHARE * self.half_width) & (areas > 0)
+        taken[nearest[areas[nearest] >= LIKE_THE_MIDDLE * areas.max()]] = True
+        return [int(index) for index in np.flatnonzero(taken)] or [int(np.argmax(areas))]
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class BodySection:
     hollows: (4,) mm, how far each side's middle lies inside its line, in the order upper, posterior, lower, anterior.
     outline: (4, 3) the corners in LPS mm, in the plane at right angles to the lateral axis; middles: (2, 3) of the
         upper and lower end-plate with their hollows. lateral: (3,) unit vector towards the right.
-    centre: (P, I, R) mm of the section's middle. overlap: Dice of the four curved sides with the mask.
+    centre: (P, I, R) mm of the section's middle. overlap: the least Dice of the four curved sides with a slice.
     """
 
     corners: Points
@@ -126,6 +128,24 @@ class BodySection:
     def flat_plate(self, side: int) -> Points:
         """The same within the slices' plane, (2, 2) (P, I) mm."""
         return np.asarray(self.corners[[0, 1]] if side == UPPER else self.corners[[3, 2]])
+
+
+@dataclass(frozen=True)
+class _Contour:
+    """Contours of slices laid over each other.
+
+    points: (n, 2) (P, I) mm. course: (n, 2) unit vectors along the contour. depth: (n,) how hollow an end-plate is in
+    that slice against the middle: end-plates are bowls. pixel: mm.
+    """
+
+    points: Points
+    course: Points
+    depth: Points
+    pixel: float
+
+    def part(self, taken: Mask) -> "_Contour":
+        """Some of the points."""
+        return _Contour(self.points[taken], self.course[taken], self.depth[taken], self.pixel)
 
 
 def find_middle(mask: Mask, grid: Grid) -> Middle | None:
@@ -157,19 +177,23 @@ def cut_section(mask: Mask, down: Points, grid: Grid, middle: Middle) -> BodySec
     Returns:
         The section, or None where the mask has no four sides.
     """
-    slices = middle.slices(grid, mask.shape[2])
-    contours = [_contour(mask[:, :, index], grid) for index in slices]
+    slices = middle.slices(mask, grid)
     shifts = [middle.slope * (index - middle.slice_index) for index in slices]
-    found = [contour - shift for contour, shift in zip(contours, shifts, strict=True) if contour is not None]
-    if not found:
+    found = [_points(mask[:, :, index], grid) - shift for index, shift in zip(slices, shifts, strict=True)]
+    if min(len(points) for points in found) == 0:
         return None
-    points = np.concatenate(found)
-    fitted = _fit_sides(points, down / np.linalg.norm(down), grid.pixel_mm)
+    beside = (np.array(slices) - middle.slice_index) * grid.spacing[2] / max(middle.half_width, 1e-9)
+    depths = [np.full(len(points), max(1 - share**2, 0.5)) for points, share in zip(found, beside, strict=True)]
+    courses = [_course(points) for points in found]
+    contour = _Contour(np.concatenate(found), np.concatenate(courses), np.concatenate(depths), grid.pixel_mm)
+    fitted = _fit_sides(contour, down / np.linalg.norm(down))
     if fitted is None:
         return None
     corners, hollows = fitted
-    nearest = int(np.argmin([abs(index - middle.slice_index) for index in slices]))
-    overlap = _overlap(mask[:, :, slices[nearest]], curved(corners, hollows) + shifts[nearest], grid)
+    outline = curved(corners, hollows)
+    overlap = min(
+        _overlap(mask[:, :, index], outline + shift, grid) for index, shift in zip(slices, shifts, strict=True)
+    )
     return _in_space(corners, hollows, grid, middle, overlap)
 
 
@@ -208,14 +232,12 @@ def _side_middle(corners: Points, hollows: Points, side: int) -> Points:
     return np.asarray((start + end) / 2 - hollows[side] * _outward(start, end))
 
 
-def _contour(plane: Mask, grid: Grid) -> Points | None:
-    """The outer contour of the largest part of a slice, (n, 2) (P, I) mm."""
-    parts, count = ndimage.label(plane)
-    if count == 0:
-        return None
-    largest = parts == int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
+def _points(plane: Mask, grid: Grid) -> Points:
+    """The outer contour of the largest part of a slice, (n, 2) (P, I) mm; empty where there is hardly any."""
+    parts, _ = ndimage.label(plane)
+    largest = parts == int(np.argmax(np.append(np.bincount(parts.ravel())[1:], 0))) + 1
     if largest.sum() < LEAST_PIXELS // 2:
-        return None
+        return np.zeros((0, 2))
     box = ndimage.find_objects(largest.astype(np.uint8))[0]
     margin = 4
     part = np.pad(ndimage.binary_fill_holes(largest[box]), margin)
@@ -225,17 +247,23 @@ def _contour(plane: Mask, grid: Grid) -> Points | None:
     return np.asarray((contour[:-1] + origin) * grid.spacing[:2])
 
 
-def _fit_sides(points: Points, down: Points, pixel: float) -> tuple[Points, Points] | None:
-    """Return corners and hollows, starting from the extremes along the diagonals."""
-    back = np.array([down[1], -down[0]])
-    u, v = points @ back, points @ down
-    u, v = (u - np.median(u)) / np.ptp(u), (v - np.median(v)) / np.ptp(v)
-    corners = points[[np.argmax(su * u + sv * v) for su, sv in ((-1, -1), (1, -1), (1, 1), (-1, 1))]]
+def _course(points: Points) -> Points:
+    """Unit vectors along a closed contour."""
+    steps = np.roll(points, -1, 0) - np.roll(points, 1, 0)
+    return np.asarray(steps / np.maximum(np.linalg.norm(steps, axis=1, keepdims=True), 1e-9))
+
+
+def _fit_sides(contour: _Contour, down: Points) -> tuple[Points, Points] | None:
+    """Return corners and hollows, starting from a box along the spine that leaves out what sticks out."""
+    points, back = contour.points, np.array([down[1], -down[0]])
+    frame = np.stack([back, down])
+    (left, top), (right, bottom) = np.percentile(points @ frame.T, START_PERCENTILES, axis=0)
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) @ frame
     hollows = np.zeros(4)
     reach = 0.5 * float(np.hypot(*np.ptp(points, axis=0)))
     for _ in range(ROUNDS):
         owner = _owners(points, corners)
-        sides = [_fit_side(points[owner == side], corners, side, pixel) for side in range(4)]
+        sides = [_fit_side(contour.part(owner == side), corners, side) for side in range(4)]
         lines = [line for line, _ in sides]
         fitted = [_intersection(lines[side - 1], lines[side]) for side in range(4)]
         moved = np.array([point for point in fitted if point is not None])
@@ -252,30 +280,39 @@ def _owners(points: Points, corners: Points) -> NDArray[np.intp]:
         start, edge = corners[side], corners[(side + 1) % 4] - corners[side]
         along = np.clip((points - start) @ edge / max(float(edge @ edge), 1e-9), 0, 1)
         distances.append(np.linalg.norm(points - start - along[:, None] * edge, axis=1))
-    return np.argmin(distances, axis=0)
+    nearest: NDArray[np.intp] = np.argmin(distances, axis=0)
+    return nearest
 
 
-def _fit_side(points: Points, corners: Points, side: int, pixel: float) -> tuple[Points, float]:
+def _fit_side(contour: _Contour, corners: Points, side: int) -> tuple[Points, float]:
     """Fit a side → (2, 2) ends of the line through its rims, and how far its middle lies inside that, in mm."""
     start, end = corners[side], corners[(side + 1) % 4]
     length = max(float(np.linalg.norm(end - start)), 1e-9)
     outward = _outward(start, end)
-    t = (points - start) @ (end - start) / length**2
+    direction = (end - start) / length
+    t = (contour.points - start) @ direction / length
     kept = (t > ENDS) & (t < 1 - ENDS)
     if kept.sum() < 6 or np.ptp(t[kept]) < 0.3:
         return np.array([start, end]), 0.0
-    t, off = t[kept], (points[kept] - start) @ outward
-    model = np.stack([1 - t, t, -4 * t * (1 - t)], 1)
-    stiff = CONTOUR_ERROR_PX * pixel / (HOLLOW_SPREAD * length)
-    prior = np.array([[0.0, 0.0, stiff]])
-    weights = np.ones(len(t))
+    contour, t = contour.part(kept), t[kept]
+    off = (contour.points - start) @ outward
+    model = np.stack([1 - t, t, -4 * t * (1 - t) * (contour.depth if side in (UPPER, LOWER) else 1.0)], 1)
+    # What stands across the side, the flank of a spur, says nothing about where the side lies.
+    along = np.abs(contour.course @ direction)
+    weights = along
     first = last = hollow = 0.0
-    for _ in range(ROUNDS):
-        rows = np.concatenate([model * weights[:, None], prior])
-        first, last, hollow = np.linalg.lstsq(rows, np.append(off * weights, stiff * HOLLOW * length), rcond=None)[0]
+    for turn in range(ROUNDS):
+        free = turn >= ROUNDS // 2
+        stiff = (1.0 if free else len(t)) * CONTOUR_ERROR_PX * contour.pixel / (HOLLOW_SPREAD * length)
+        rows = np.concatenate([model * weights[:, None], [[0.0, 0.0, stiff]]])
+        aims = np.append(off * weights, stiff * HOLLOW * length)
+        first, last, hollow = np.linalg.lstsq(rows, aims, rcond=None)[0]
         residual = off - model @ [first, last, hollow]
-        spread = max(CONTOUR_ERROR_PX * pixel, 1.4826 * float(np.median(np.abs(residual))))
-        weights = np.clip(1 - (residual / (BIWEIGHT * spread)) ** 2, 0, None)
+        spread = max(CONTOUR_ERROR_PX * contour.pixel, 1.4826 * float(np.median(np.abs(residual))))
+        # Least absolute distances of a side as hollow as most at first, which a spur on a third of it does not pull;
+        # then Tukey's biweight of a side as hollow as it is.
+        near = np.clip(1 - (residual / (BIWEIGHT * spread)) ** 2, 0, None)
+        weights = along * (near if free else 1 / np.sqrt(np.maximum(np.abs(residual), spread)))
     middle = (np.abs(t - 0.5) < MIDDLE) & (weights > 0)
     deep = hollow - residual[middle].mean() if middle.any() else hollow
     at_rims = 4 * RIM * (1 - RIM) * hollow
