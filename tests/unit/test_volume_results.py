@@ -297,6 +297,23 @@ def test_the_picture_is_the_same_however_the_stack_was_stored(tmp_path: Path, si
     assert (body < canal) == (signs[2] > 0)
 
 
+def test_a_spine_that_leaves_the_middle_slice_stays_in_the_picture(tmp_path: Path) -> None:
+    """Scoliosis: L4 lies in the first slices and L5 in the last, so that no plane of the stack shows both."""
+    stack = made_stack(tmp_path, SAGITTAL @ np.diag([1, 10, 10, 1]))
+    result = made_result_on(stack)
+    labelmaps = []
+    for labelmap in (result.vertebra_labelmap, result.subregion_labelmap):
+        curved = np.zeros_like(labelmap)
+        curved[:2, :10], curved[-2:, 11:] = labelmap[3, :10], labelmap[3, 11:]
+        labelmaps.append(curved)
+    result = replace(result, vertebra_labelmap=labelmaps[0], subregion_labelmap=labelmaps[1])
+
+    picture = render_volume(read_volume(stack, contrast="T2w"), result, Caption("made"))
+
+    for colour in ((0x3D, 0xDC, 0x97), (0xFF, 0x5C, 0x8A)):
+        assert _where(picture[:, : picture.shape[1] // 2], colour).shape == (2,)
+
+
 def _where(picture: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[np.float64]:
     """Mean (row, column) of the contour drawn in a colour."""
     near = np.abs(picture.astype(int) - colour).sum(-1) < 12
