@@ -54,7 +54,7 @@ class Scan:
         self.affine[:3, :3] = axes
         self.affine[:3, 3] = -axes @ (np.array(shape) - 1) / 2 + self.shift
         self.subregions, self.vertebrae = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
-        index = np.stack(np.indices(shape), -1)
+        index = np.moveaxis(np.indices(shape), 0, -1)
         own = (index @ axes.T + self.affine[:3, 3]) @ self.pose
         # The solids' own frame: to the left, backwards, to the feet.
         self.left, self.back, self.down = own[..., 0], own[..., 1], -own[..., 2]
