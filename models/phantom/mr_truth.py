@@ -21,7 +21,8 @@ from models.phantom.mr_column import CANAL, CORD, Column
 from models.phantom.mr_plane import Plane, PlaneGrid
 from models.phantom.mr_surroundings import Surroundings
 from models.phantom.mr_tissues import Tissue
-from models.phantom.solids import Outline, axis_outline, body_outline
+from models.phantom.mr_vertebra import Look
+from models.phantom.solids import Outline, axis_outline, body_outline, ellipse
 
 Points = NDArray[np.float64]
 # Points of a body's outline where one side ends and the next begins: upper, posterior, lower, anterior.
@@ -69,6 +70,7 @@ class BodyTruth:
 class PersonTruth:
     """What is true of a person; keys are levels, for discs that of the vertebra above.
 
+    A body that a lesion of its marrow bursts has no outline of its own: it is left out, with what hangs on it.
     listheses: offset in mm and percent. discs: height in mm and index. canal: diameter in mm and area in mm².
     lordoses: degrees, by upper and lower level.
     """
@@ -93,12 +95,21 @@ def drawn_person(
     return grid, Column.draw(rng, spine, Surroundings.draw(rng, spine, grid.plane)), spine.findings
 
 
-def true_measures(column: Column, levels: Collection[str]) -> PersonTruth:
-    """Measure a person's anatomy at some levels, each with what follows it downwards."""
+def true_measures(column: Column, levels: Collection[str], *, end_plate_mm: float | None = None) -> PersonTruth:
+    """Measure a person's anatomy at some levels, each with what follows it downwards.
+
+    Args:
+        column: of the person.
+        levels: to be measured.
+        end_plate_mm: thickness of the end-plates if not the person's own: what a pen of whole pixels makes of it.
+    """
+    thickness = column.person.endplate if end_plate_mm is None else end_plate_mm
     # The sacrum's parts are one: of S1 only the upper end-plate means anything.
     chain = [item for item in column.spine.vertebrae if item.level[0] != "S" or item.level == "S1"]
-    bodies = {item.level: _body(item, column.person.endplate) for item in chain}
-    followed = [(a.level, bodies[a.level], bodies[b.level]) for a, b in zip(chain, chain[1:], strict=False)]
+    looks = dict(zip((item.level for item in column.spine.vertebrae), column.looks, strict=True))
+    bodies = {item.level: _body(item, thickness) for item in chain if not _bursts(item, looks[item.level])}
+    pairs = [(a.level, b.level) for a, b in zip(chain, chain[1:], strict=False) if {a.level, b.level} <= bodies.keys()]
+    followed = [(above, bodies[above], bodies[below]) for above, below in pairs]
     places = [place for place, item in enumerate(chain) if item.level in levels and item.level != "S1"]
     return PersonTruth(
         bodies={level: body for level, body in bodies.items() if level in levels},
@@ -108,7 +119,7 @@ def true_measures(column: Column, levels: Collection[str]) -> PersonTruth:
         lordoses={
             (upper, lower): bodies[upper].inclinations[above] - bodies[lower].inclinations[below]
             for (upper, above), (lower, below) in CURVES
-            if upper in levels and lower in levels
+            if {upper, lower} <= bodies.keys() & set(levels)
         },
     )
 
@@ -134,6 +145,15 @@ def _body(vertebra: Vertebra, end_plate: float) -> BodyTruth:
     )
     flat = points - ((points - vertebra.centre) @ lateral)[:, None] * lateral
     return BodyTruth(flat[:4], flat[4:], lateral, (inclinations[0], inclinations[1]))
+
+
+def _bursts(vertebra: Vertebra, look: Look) -> bool:
+    """Whether a lesion of the marrow reaches beyond the body's outline."""
+    if look.marrow_lesion is None or vertebra.level == "C2":
+        return False
+    u, v, _, radius = look.marrow_lesion
+    edge = ellipse((float(u), float(v)), radius, radius)
+    return not points_in_poly(edge, body_outline(vertebra.size, vertebra.shape)).all()
 
 
 def _axis_sides(vertebra: Vertebra) -> list[Outline]:

@@ -34,6 +34,8 @@ ENDS = 0.08  # the rounded ends of a side do not count
 RIM = 0.1  # where a side's rims are, from its ends; further out a mask's error would be blown up
 MIDDLE = 0.1  # share of a side's length on either side of its middle
 START_PERCENTILES = (8, 92)
+MOST_LEAN_DEG = 45
+START_TURNS_DEG = (-24, -12, 0, 12, 24)  # bodies lean: the fit that covers the mask best counts
 ROUNDS = 8
 BIWEIGHT = 6.0  # residuals, in spreads, that count no more
 # What is known of a side before it is seen: its hollow as a share of its length, and how far bodies differ.
@@ -186,15 +188,25 @@ def cut_section(mask: Mask, down: Points, grid: Grid, middle: Middle) -> BodySec
     depths = [np.full(len(points), max(1 - share**2, 0.5)) for points, share in zip(found, beside, strict=True)]
     courses = [_course(points) for points in found]
     contour = _Contour(np.concatenate(found), np.concatenate(courses), np.concatenate(depths), grid.pixel_mm)
-    fitted = _fit_sides(contour, down / np.linalg.norm(down))
-    if fitted is None:
+
+    def overlap(corners: Points, hollows: Points) -> float:
+        outline = curved(corners, hollows)
+        covers = (_overlap(mask[:, :, k], outline + shift, grid) for k, shift in zip(slices, shifts, strict=True))
+        return min(covers)
+
+    starts = (_fit_sides(contour, turned) for turned in _turned(down / np.linalg.norm(down)))
+    fits = [(overlap(*fitted), *fitted) for fitted in starts if fitted is not None and _runs_along(fitted[0], down)]
+    if not fits:
         return None
-    corners, hollows = fitted
-    outline = curved(corners, hollows)
-    overlap = min(
-        _overlap(mask[:, :, index], outline + shift, grid) for index, shift in zip(slices, shifts, strict=True)
-    )
-    return _in_space(corners, hollows, grid, middle, overlap)
+    best, corners, hollows = max(fits, key=lambda fit: fit[0])
+    return _in_space(corners, hollows, grid, middle, best)
+
+
+def _turned(down: Points) -> Points:
+    """Directions around that of the spine, (n, 2) unit vectors."""
+    angles = np.deg2rad(START_TURNS_DEG)
+    across = np.array([-down[1], down[0]])
+    return np.asarray(np.cos(angles)[:, None] * down + np.sin(angles)[:, None] * across)
 
 
 def curved(corners: Points, hollows: Points, points_per_side: int = 24) -> Points:
@@ -205,6 +217,12 @@ def curved(corners: Points, hollows: Points, points_per_side: int = 24) -> Point
         start, end = corners[side], corners[(side + 1) % 4]
         parts.append(start + t * (end - start) - 4 * t * (1 - t) * hollows[side] * _outward(start, end))
     return np.concatenate(parts)
+
+
+def _runs_along(corners: Points, down: Points) -> bool:
+    """Whether a body's height runs along the spine; else walls were taken for end-plates."""
+    own = corners[[3, 2]].sum(0) - corners[[0, 1]].sum(0)
+    return float(own @ down) > np.cos(np.deg2rad(MOST_LEAN_DEG)) * float(np.linalg.norm(own) * np.linalg.norm(down))
 
 
 def _in_space(corners: Points, hollows: Points, grid: Grid, middle: Middle, overlap: float) -> BodySection:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -97,6 +97,8 @@ TILT = st.floats(12, 32).flatmap(lambda tilt: st.sampled_from([tilt, -tilt]))
     share=st.floats(0.75, 1.1),
     shift=st.tuples(st.floats(-2, 2), st.floats(-0.4, 0.4), st.floats(-0.4, 0.4)),
 )
+@example(tilt=24.0, roll=0.0, yaw=0.0, depth=29.0, back=20.0, share=0.75, shift=(0.0, 0.39, 0.0))
+@example(tilt=-30.7, roll=4.6, yaw=-7.8, depth=30.0, back=24.7, share=0.75, shift=(0.0, 0.0, 0.0))
 def test_a_wedge_keeps_its_heights_however_it_is_turned(
     *, tilt: float, roll: float, yaw: float, depth: float, back: float, share: float, shift: tuple[float, float, float]
 ) -> None:
