@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -25,11 +25,15 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as UnreadableVariable
 
 import models
+from app.peer_settings import DESTINATION_KINDS, AccessRule, Destination, Limits, ServerTls, WebDestination, kind_of
+from app.setting_types import AETitle, Folder, Host, OwnPort
+from app.setting_types import Frozen as _Frozen
 from models.errors import SpondylError
+
+__all__ = ["Destination", "Settings", "WebDestination", "load_settings"]  # what others take from here
 
 SETTINGS_FILE_VARIABLE = "SPONDYL_CONFIG"
 SETTINGS_FILE_NAME = "app.yaml"
-AE_TITLE_LENGTH = 16  # PS3.5 section 6.2
 
 
 class SettingsError(SpondylError):
@@ -46,50 +50,32 @@ def installed_packs() -> Path:
     return Path(models.__file__).resolve().parent / "packs"
 
 
-def _ae_title(value: str) -> str:
-    """Check an Application Entity Title (VR AE)."""
-    title = value.strip(" ")
-    if not title or len(title) > AE_TITLE_LENGTH:
-        raise ValueError(f"an AE title has 1 to 16 characters, not {len(title)}")
-    if "\\" in title or not title.isascii() or not title.isprintable():
-        raise ValueError("an AE title is printable ASCII without a backslash")
-    return title
-
-
 def _names(value: object) -> object:
     """One name, or several with commas between them, as environment variables have them."""
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
-AETitle = Annotated[str, AfterValidator(_ae_title)]
 PackName = Annotated[str, Field(min_length=1)]
-Host = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^\S+$")]
-PeerPort = Annotated[int, Field(ge=1, le=65535)]
-OwnPort = Annotated[int, Field(ge=0, le=65535)]
-Folder = Annotated[Path, AfterValidator(Path.expanduser)]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+AnyDestination = Annotated[
+    Annotated[Destination, Tag("c-store")] | Annotated[WebDestination, Tag("stow-rs")], Discriminator(kind_of)
+]
 
 
 class Node(_Frozen):
-    """The Storage SCP of this node; port 0 takes any free port."""
+    """The Storage SCP of this node; port 0 takes any free port.
+
+    tls: TLS with client certificates; None: the plain protocol.
+    access: who may send, a rule per called AE title; empty: whoever reaches the port, under any called title.
+    sop_classes: UIDs of the SOP Classes taken; empty: every Storage SOP Class.
+    """
 
     ae_title: AETitle = "SPONDYL"
     host: Host = "127.0.0.1"
     port: OwnPort = 11112
-
-
-class Destination(_Frozen):
-    """A peer that receives results; `profile` is what its viewer needs to show them."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-    ae_title: AETitle
-    host: Host
-    port: PeerPort
-    profile: Literal["standard", "ohif"] = "standard"
-    kind: Literal["c-store"] = "c-store"
+    tls: ServerTls | None = None
+    access: tuple[AccessRule, ...] = ()
+    sop_classes: tuple[Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")], ...] = ()
+    limits: Limits = Limits()
 
 
 class Assembly(_Frozen):
@@ -127,7 +113,7 @@ class Settings(BaseSettings):
 
     node: Node = Node()
     storage: Folder = Path("spondyl-data")
-    destinations: tuple[Destination, ...] = ()
+    destinations: tuple[AnyDestination, ...] = ()
     packs: Folder = Field(default_factory=installed_packs)
     default_pack: Annotated[tuple[PackName, ...], NoDecode, BeforeValidator(_names)] = (
         "spinefm-phantom",
@@ -146,7 +132,8 @@ class Settings(BaseSettings):
         if repeated:
             raise ValueError(f"destination names are used twice: {', '.join(repeated)}; give each its own")
         here = (self.node.ae_title, self.node.host, self.node.port)
-        loops = [d.name for d in self.destinations if (d.ae_title, d.host, d.port) == here]
+        peers = [d for d in self.destinations if isinstance(d, Destination)]
+        loops = [d.name for d in peers if (d.ae_title, d.host, d.port) == here]
         if loops:
             raise ValueError(f"destination {', '.join(loops)} is this node itself; results would come back as input")
         return self
@@ -207,7 +194,8 @@ def _sentences(error: ValidationError, source: Path | None) -> str:
     faults = error.errors(include_url=False)
     lines = [f"{len(faults)} fault(s) in the settings ({source or 'no file'} and SPONDYL_* variables):"]
     for fault in faults:
-        where = ".".join(str(part) for part in fault["loc"]) or "settings"
+        # pydantic puts the kind of a destination behind its number; the file has no such level
+        where = ".".join(str(part) for part in fault["loc"] if part not in DESTINATION_KINDS) or "settings"
         value = "" if isinstance(fault["input"], dict) else f" (here: {fault['input']!r})"
         lines.append(f"  {where}: {fault['msg'].removeprefix('Value error, ')}{value}")
     return "\n".join(lines)
