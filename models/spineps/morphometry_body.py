@@ -222,7 +222,7 @@ def curved(corners: Points, hollows: Points, points_per_side: int = 24) -> Point
 def _runs_along(corners: Points, down: Points) -> bool:
     """Whether a body's height runs along the spine; else walls were taken for end-plates."""
     own = corners[[3, 2]].sum(0) - corners[[0, 1]].sum(0)
-    return float(own @ down) > np.cos(np.deg2rad(MOST_LEAN_DEG)) * float(np.linalg.norm(own) * np.linalg.norm(down))
+    return bool(own @ down > np.cos(np.deg2rad(MOST_LEAN_DEG)) * float(np.linalg.norm(own) * np.linalg.norm(down)))
 
 
 def _in_space(corners: Points, hollows: Points, grid: Grid, middle: Middle, overlap: float) -> BodySection:
