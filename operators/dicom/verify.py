@@ -70,9 +70,16 @@ def decoded_labelmap(dataset: Dataset) -> NDArray[np.uint16]:
     if dataset.SegmentationType == "LABELMAP":
         return np.asarray(frames[0], dtype=np.uint16)
     labelmap = np.zeros(frames.shape[1:], np.uint16)
+    shared = dataset.SharedFunctionalGroupsSequence[0]
     for frame, groups in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
-        labelmap[frame > 0] = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        labelmap[frame > 0] = macro(groups, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber
     return labelmap
+
+
+def macro(groups: Dataset, shared: Dataset, keyword: str) -> Dataset:
+    """Return a functional group of a frame: its own, or the one that all frames share (PS3.3 C.7.6.16.1)."""
+    item: Dataset = (groups.get(keyword) or shared.get(keyword))[0]
+    return item
 
 
 def verify_report(encoded: bytes, source: Sequence[Dataset], segmentation: Dataset) -> None:

@@ -12,7 +12,7 @@ from pydicom.pixels.utils import iter_pixels
 from models.contracts import SpineStructure
 from operators.dicom.errors import ResultError
 from operators.dicom.mr_frames import SourceFrame
-from operators.dicom.verify import read_back
+from operators.dicom.verify import macro, read_back
 from operators.dicom.volume import SliceStack
 
 TOLERANCE_MM = 0.5  # between a centroid from the Segmentation's own geometry and the engine's
@@ -84,12 +84,13 @@ def _frames(dataset: Dataset) -> Iterator[tuple[int | None, NDArray[np.integer],
             yield None, pixels, groups
         return
     packed = np.frombuffer(dataset.PixelData, np.uint8)
+    shared = dataset.SharedFunctionalGroupsSequence[0]
     size = dataset.Rows * dataset.Columns
     for index, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence):
         # PS3.5 8.1.1: bits run on from frame to frame, which pydicom cannot read one at a time.
         byte, bit = divmod(index * size, 8)
         bits = np.unpackbits(packed[byte : byte + size // 8 + 2], bitorder="little")[bit : bit + size]
-        number = int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        number = int(macro(groups, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber)
         yield number, bits.reshape(dataset.Rows, dataset.Columns), groups
 
 
@@ -112,14 +113,10 @@ def centroids_lps(dataset: Dataset) -> tuple[dict[int, int], dict[int, NDArray[n
 
 def _plane(groups: Dataset, shared: Dataset) -> NDArray[np.float64]:
     """(3, 3): (row, column, 1) of a frame → LPS mm."""
-
-    def macro(name: str) -> Dataset:
-        item: Dataset = (groups.get(name) or shared.get(name))[0]
-        return item
-
-    orientation = np.array(macro("PlaneOrientationSequence").ImageOrientationPatient, float)
-    row_mm, column_mm = (float(value) for value in macro("PixelMeasuresSequence").PixelSpacing)
-    position = np.array(macro("PlanePositionSequence").ImagePositionPatient, float)
+    orientation = np.array(macro(groups, shared, "PlaneOrientationSequence").ImageOrientationPatient, float)
+    spacing = macro(groups, shared, "PixelMeasuresSequence").PixelSpacing
+    row_mm, column_mm = (float(value) for value in spacing)
+    position = np.array(macro(groups, shared, "PlanePositionSequence").ImagePositionPatient, float)
     return np.stack([orientation[3:] * row_mm, orientation[:3] * column_mm, position], axis=1)
 
 

@@ -39,6 +39,16 @@ def test_a_sound_segmentation_passes(profile: Profile) -> None:
     verify(segmentation(profile))
 
 
+@pytest.mark.parametrize("profile", ["standard", "ohif"])
+def test_a_single_segment_passes_though_all_frames_share_its_number(profile: Profile) -> None:
+    """The functional group of its number is then among the shared ones."""
+    source, structures = [made_source()], made_structures()[:1]
+    labelmap = np.where(made_labelmap() == 1, 1, 0).astype(np.uint16)
+    built = build_segmentation(labelmap, source, structures, algorithm=ALGORITHM, profile=profile)
+
+    verify_segmentation(encode(built), labelmap, source, structures)
+
+
 @pytest.mark.parametrize("flip", [0, 1])
 def test_a_flipped_mask_is_found_out(flip: int) -> None:
     """Up and down, left and right."""

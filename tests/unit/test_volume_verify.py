@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
@@ -27,6 +28,19 @@ def looked_at(stack: SliceStack, fault: Fault, profile: Profile = "standard") ->
     built = build_volume_segmentations(result, stack, algorithm=ALGORITHM, profile=profile).vertebrae
     fault(built)
     verify_volume_segmentation(encode(built), result.vertebra_labelmap, stack, result.vertebrae)
+
+
+@pytest.mark.parametrize("profile", ["standard", "ohif"])
+def test_a_single_vertebra_passes_though_all_frames_share_its_number(tmp_path: Path, profile: Profile) -> None:
+    """The functional group of its number is then among the shared ones."""
+    stack = made_stack(tmp_path)
+    whole = made_result_on(stack)
+    labelmap = np.where(whole.vertebra_labelmap == 1, 1, 0).astype(np.uint16)
+    result = replace(whole, vertebra_labelmap=labelmap, vertebrae=whole.vertebrae[:1])
+
+    built = build_volume_segmentations(result, stack, algorithm=ALGORITHM, profile=profile).vertebrae
+
+    verify_volume_segmentation(encode(built), labelmap, stack, result.vertebrae)
 
 
 def _shifted(dataset: Dataset) -> None:
