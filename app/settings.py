@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
@@ -34,6 +34,8 @@ __all__ = ["Destination", "Settings", "WebDestination", "load_settings"]  # what
 
 SETTINGS_FILE_VARIABLE = "SPONDYL_CONFIG"
 SETTINGS_FILE_NAME = "app.yaml"
+# What a container platform reads in the same file (app/manifest.py); the node has no use for it.
+MAP_SECTIONS = ("application", "resources")
 
 
 class SettingsError(SpondylError):
@@ -139,6 +141,13 @@ class Settings(BaseSettings):
         return self
 
 
+class _NodePart(YamlConfigSettingsSource):
+    """What the settings file says to the node."""
+
+    def _read_file(self, file_path: Path) -> dict[str, Any]:
+        return {key: value for key, value in super()._read_file(file_path).items() if key not in MAP_SECTIONS}
+
+
 def settings_file() -> Path | None:
     """Return the settings file in force, or None where there is none.
 
@@ -179,7 +188,7 @@ def load_settings(file: Path | None = None) -> Settings:
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the base class names it; none is read
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  likewise
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=source)
+            return init_settings, env_settings, _NodePart(settings_cls, yaml_file=source)
 
     try:
         return Settings.model_construct(**dict(FromFile()))
