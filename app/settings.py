@@ -28,9 +28,10 @@ import models
 from app.peer_settings import DESTINATION_KINDS, AccessRule, Destination, Limits, ServerTls, WebDestination, kind_of
 from app.setting_types import AETitle, Folder, Host, OwnPort
 from app.setting_types import Frozen as _Frozen
+from app.work_settings import Assembly, NodeName, QueueUrl, Retention, Workers, spread
 from models.errors import SpondylError
 
-__all__ = ["Destination", "Settings", "WebDestination", "load_settings"]  # what others take from here
+__all__ = ["Assembly", "Destination", "Retention", "Settings", "WebDestination", "Workers", "load_settings"]  # what others take from here
 
 SETTINGS_FILE_VARIABLE = "SPONDYL_CONFIG"
 SETTINGS_FILE_NAME = "app.yaml"
@@ -80,19 +81,6 @@ class Node(_Frozen):
     limits: Limits = Limits()
 
 
-class Assembly(_Frozen):
-    """When a series counts as complete: so many seconds after its last instance, on any association."""
-
-    quiet_s: Annotated[float, Field(ge=0, le=3600)] = 5.0
-
-
-class Retention(_Frozen):
-    """How long delivered and failed studies stay in the storage folder; None keeps them for good."""
-
-    delivered_hours: Annotated[float, Field(ge=0)] | None = 24.0
-    failed_hours: Annotated[float, Field(ge=0)] | None = 168.0
-
-
 class Dashboard(_Frozen):
     """The web page, /metrics and /healthz; port 0 takes any free port."""
 
@@ -107,6 +95,8 @@ class Settings(BaseSettings):
     packs: folder of model packs, one folder each.
     default_pack: name of the pack, or names of the packs, to prefer where several accept a series.
     device: `auto` takes an accelerator where there is one.
+    node_name: of this one among the nodes that share a storage folder; empty where there is only one.
+    queue_url: the PostgreSQL that nodes share; None takes the embedded queue in the storage folder.
     result_profile: how `run` encodes Segmentations; the node encodes for each destination's own profile.
     """
 
@@ -125,6 +115,9 @@ class Settings(BaseSettings):
     result_profile: Literal["standard", "ohif"] = "standard"
     assembly: Assembly = Assembly()
     retention: Retention = Retention()
+    workers: Annotated[Workers, BeforeValidator(spread)] = Workers()
+    node_name: NodeName = ""
+    queue_url: QueueUrl | None = None
     dashboard: Dashboard = Dashboard()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -205,7 +198,8 @@ def _sentences(error: ValidationError, source: Path | None) -> str:
     for fault in faults:
         # pydantic puts the kind of a destination behind its number; the file has no such level
         where = ".".join(str(part) for part in fault["loc"] if part not in DESTINATION_KINDS) or "settings"
-        value = "" if isinstance(fault["input"], dict) else f" (here: {fault['input']!r})"
+        # the address of the queue may hold a password
+        value = "" if isinstance(fault["input"], dict) or where == "queue_url" else f" (here: {fault['input']!r})"
         lines.append(f"  {where}: {fault['msg'].removeprefix('Value error, ')}{value}")
     return "\n".join(lines)
 
