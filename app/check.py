@@ -1,14 +1,15 @@
 """`spondyl check`: is everything that a node needs in place, and what is to be done where it is not."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.table import Table
 
-from app.delivery.storage_scu import Peer, echo
+from app.delivery.channels import proof_fault, reach
 from app.gateway.inbox import MINIMUM_FREE_BYTES
 from app.gateway.ports import port_fault
 from app.jobs.layout import StorageLayout
@@ -19,6 +20,16 @@ from models.packs import load_pack
 
 EXIT_SOUND = 0
 EXIT_FAULTY = 1
+
+PROOF_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "auto": "asked for, by what it offers",
+        "storage-commitment": "asked for, by Storage Commitment",
+        "c-find": "asked for, by C-FIND",
+        "qido-rs": "asked for, by QIDO-RS",
+        "none": "believed",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -95,13 +106,20 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
     if not settings.destinations:
         yield Finding("destinations", False, "none: results stay in the storage folder", "name your PACS in app.yaml")
     for destination in settings.destinations:
-        peer = Peer(destination.ae_title, destination.host, destination.port)
-        fault = echo(peer, calling_ae_title=settings.node.ae_title)
         subject = f"destination {destination.name}"
-        if fault is None:
-            yield Finding(subject, True, f"{peer.ae_title} at {peer.host}:{peer.port} answers C-ECHO")
-        else:
+        fault = reach(destination, calling_ae_title=settings.node.ae_title)
+        if fault is not None:
             yield Finding(subject, False, fault, "start it, or mend its entry in app.yaml")
+            continue
+        unproven = proof_fault(destination, calling_ae_title=settings.node.ae_title)
+        if unproven is not None:
+            yield Finding(
+                subject, False, unproven, "let it answer those, or set proof: none; nothing is purged unproven"
+            )
+        else:
+            yield Finding(
+                subject, True, f"{destination.where} answers; results kept there: {PROOF_WORDS[destination.proof]}"
+            )
 
 
 def _device(settings: Settings) -> Finding:

@@ -29,7 +29,14 @@ def node_settings(storage: Path, *destinations: Destination, port: int = 0) -> S
 
 def destination(port: int, *, name: str = "pacs", ae_title: str = "PACS", profile: str = "standard") -> Destination:
     """Return a destination on this machine."""
-    return Destination(name=name, ae_title=ae_title, host="127.0.0.1", port=port, profile=profile)  # type: ignore[arg-type]
+    return Destination(
+        name=name,
+        ae_title=ae_title,
+        host="127.0.0.1",
+        port=port,
+        profile=profile,  # type: ignore[arg-type]
+        proof="none",
+    )
 
 
 @contextmanager

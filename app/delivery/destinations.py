@@ -1,10 +1,10 @@
 """Who receives results, in which encoding, and what a receiver's answer means."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
-from app.settings import Destination
+from app.peer_settings import DeliveryRule, Destination, WebDestination
 
 
 class Fate(StrEnum):
@@ -55,6 +55,22 @@ def fate_of_status(status: int) -> tuple[Fate, str]:
     return fate, f"{words} (0x{status:04X})"
 
 
-def needed_profiles(destinations: Iterable[Destination]) -> tuple[str, ...]:
+def needed_profiles(destinations: Iterable[Destination | WebDestination]) -> tuple[str, ...]:
     """Return the encodings that the destinations ask for, each once; `standard` where there is nobody."""
     return tuple(sorted({destination.profile for destination in destinations})) or ("standard",)
+
+
+def takes(rule: DeliveryRule, *, modality: str, calling_ae_title: str, engines: Callable[[], Iterable[str]]) -> bool:
+    """Say whether a destination's rule takes the results of a series.
+
+    Args:
+        rule: of the destination; each of its lists that is not empty has to be met.
+        modality: of the series.
+        calling_ae_title: who sent it.
+        engines: returns what segmented it; asked only where the rule names engines.
+    """
+    return (
+        (not rule.modalities or modality in rule.modalities)
+        and (not rule.calling_ae_titles or calling_ae_title in rule.calling_ae_titles)
+        and (not rule.engines or not set(rule.engines).isdisjoint(engines()))
+    )

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from app.delivery.storage_scu import InstanceOutcome, Peer, read_instances, store
+from app.delivery.association import Peer
+from app.delivery.instances import InstanceOutcome, read_instances
+from app.delivery.storage_scu import store
 
 
 def send_folder(

@@ -3,60 +3,19 @@
 An instance that the receiver has no presentation context for is refused by name; the others are stored.
 """
 
-import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
 
+from app.delivery.association import ANSWER_TIMEOUT_S, Peer, associate, why_not
 from app.delivery.destinations import Fate, fate_of_status
+from app.delivery.instances import InstanceOutcome, InstanceToSend
 
 MAXIMUM_CONTEXTS = 128  # PS3.8 section 9.3.2.2: identifiers are the odd numbers from 1 to 255
-CONNECTION_TIMEOUT_S = 5.0
-ANSWER_TIMEOUT_S = 60.0
 _UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-
-
-@dataclass(frozen=True)
-class Peer:
-    """An Application Entity to talk to."""
-
-    ae_title: str
-    host: str
-    port: int
-
-
-@dataclass(frozen=True)
-class InstanceToSend:
-    """A file and what has to be negotiated for it."""
-
-    path: Path
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax: UID
-
-
-@dataclass(frozen=True)
-class InstanceOutcome:
-    """What became of one instance."""
-
-    sop_instance_uid: str
-    fate: Fate
-    sentence: str
-
-
-def read_instances(paths: Sequence[Path]) -> tuple[InstanceToSend, ...]:
-    """Read what has to be negotiated for each file; files that are no DICOM instance are left out."""
-    return tuple(instance for path in paths if (instance := _read_instance(path)) is not None)
 
 
 def store(
@@ -76,6 +35,9 @@ def store(
 
     Returns:
         An outcome per instance, in order of `instances`.
+
+    Raises:
+        TlsUnusable: a certificate or key of this node cannot be used.
     """
     outcomes: list[InstanceOutcome] = []
     for batch in _batches(instances):
@@ -84,33 +46,6 @@ def store(
             on_outcome(outcome)
     by_uid = {outcome.sop_instance_uid: outcome for outcome in outcomes}
     return tuple(by_uid[instance.sop_instance_uid] for instance in instances)
-
-
-def echo(peer: Peer, *, calling_ae_title: str) -> str | None:
-    """Ask a peer by C-ECHO whether it is there; return None where it is, else a sentence."""
-    entity = _entity(calling_ae_title)
-    entity.add_requested_context(Verification)
-    association = _associate(entity, peer)
-    if not association.is_established:
-        return _why_not(association, peer)
-    try:
-        status = association.send_c_echo()
-        return None if status and status.Status == 0 else f"{peer.ae_title} did not answer the C-ECHO"
-    finally:
-        association.release()
-
-
-def _read_instance(path: Path) -> InstanceToSend | None:
-    try:
-        header = dcmread(path, stop_before_pixels=True, specific_tags=list(_UIDS))
-        return InstanceToSend(
-            path=path,
-            sop_class_uid=str(header.SOPClassUID),
-            sop_instance_uid=str(header.SOPInstanceUID),
-            transfer_syntax=header.file_meta.TransferSyntaxUID,
-        )
-    except (InvalidDicomError, AttributeError):
-        return None
 
 
 def _batches(instances: Sequence[InstanceToSend]) -> Iterator[list[InstanceToSend]]:
@@ -139,11 +74,9 @@ def _contexts(instances: Sequence[InstanceToSend]) -> list[PresentationContext]:
 
 
 def _store_batch(instances: Sequence[InstanceToSend], peer: Peer, calling_ae_title: str) -> Iterator[InstanceOutcome]:
-    entity = _entity(calling_ae_title)
-    entity.requested_contexts = _contexts(instances)
-    association = _associate(entity, peer)
+    association = associate(peer, _contexts(instances), calling_ae_title=calling_ae_title)
     if not association.is_established:
-        sentence = _why_not(association, peer)
+        sentence = why_not(association, peer)
         yield from (InstanceOutcome(i.sop_instance_uid, Fate.POSTPONED, sentence) for i in instances)
         return
     try:
@@ -189,31 +122,3 @@ def _encoded_for(instance: InstanceToSend, accepted: set[UID]) -> Dataset:
         # The same pixels in another encoding are the same instance, so it keeps its UID.
         data_set.decompress(generate_instance_uid=False)
     return data_set
-
-
-def _entity(calling_ae_title: str) -> AE:
-    entity = AE(ae_title=calling_ae_title)
-    entity.connection_timeout = CONNECTION_TIMEOUT_S
-    entity.acse_timeout = ANSWER_TIMEOUT_S
-    entity.dimse_timeout = ANSWER_TIMEOUT_S
-    entity.network_timeout = ANSWER_TIMEOUT_S
-    entity.maximum_pdu_size = 0
-    return entity
-
-
-def _associate(entity: AE, peer: Peer) -> Association:
-    handlers = [(evt.EVT_CONN_OPEN, _send_at_once)]
-    return entity.associate(peer.host, peer.port, ae_title=peer.ae_title, evt_handlers=handlers)  # type: ignore[arg-type]
-
-
-def _send_at_once(event: Event) -> None:
-    transport = event.assoc.dul.socket
-    if transport is not None and transport.socket is not None:
-        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _why_not(association: Association, peer: Peer) -> str:
-    where = f"{peer.ae_title} at {peer.host}:{peer.port}"
-    if association.is_rejected:
-        return f"{where} rejected the association: is this node's AE title known there?"
-    return f"{where} cannot be reached: is it running, and is the port right?"

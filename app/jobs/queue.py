@@ -24,7 +24,7 @@ DELIVERY_WORKFLOW = "deliver_results"
 DELIVERY_SUFFIX = "-delivery"
 
 # Workers of another version leave a workflow alone: raise this when the steps of a workflow change.
-WORKFLOW_VERSION = "1"
+WORKFLOW_VERSION = "2"
 
 # JSON, not pickle: whoever may write the database must not be able to run code here.
 PORTABLE = WorkflowSerializationFormat.PORTABLE
@@ -50,6 +50,7 @@ class JobStatus:
 
     sentence: what happened or happens, in words.
     created_at, updated_at: in UTC.
+    proof: once delivered: `proven`, `trusted` (a destination's statuses are believed), or why it is neither.
     """
 
     job: SeriesJob
@@ -57,6 +58,7 @@ class JobStatus:
     sentence: str
     created_at: datetime
     updated_at: datetime
+    proof: str = ""
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,7 @@ def _status(processing: WorkflowStatus, delivering: WorkflowStatus | None) -> Jo
         sentence=outcome.sentence,
         created_at=_moment(processing.created_at) or datetime.fromtimestamp(0, UTC),
         updated_at=_moment(latest.updated_at) or datetime.fromtimestamp(0, UTC),
+        proof=str((delivering.output or {}).get("proof", "")) if delivering and delivering.status == "SUCCESS" else "",
     )
 
 

@@ -29,7 +29,6 @@ from app.settings import Retention, Settings, load_settings
 
 EXECUTOR = "worker-1"  # the same after a restart: so DBOS gives it back what it had begun
 POLLING_INTERVAL_S = 0.1
-PARALLEL_DELIVERIES = 8
 ENDING_GRACE_S = 5
 RETENTION_EVERY_S = 600.0
 HOLOSCAN_STACK_BYTES = 32 << 20  # Holoscan's schedulers ask for it
@@ -59,7 +58,8 @@ def run_worker(settings: Settings, runner: Runner, stop: threading.Event) -> Non
     register_workflows(runner, settings)
     DBOS.launch()
     DBOS.register_queue(PROCESSING_QUEUE, worker_concurrency=1, polling_interval_sec=POLLING_INTERVAL_S)
-    DBOS.register_queue(DELIVERY_QUEUE, worker_concurrency=PARALLEL_DELIVERIES, polling_interval_sec=POLLING_INTERVAL_S)
+    # Without a limit: a delivery that waits is a sleeping coroutine, and each destination has its own threads.
+    DBOS.register_queue(DELIVERY_QUEUE, polling_interval_sec=POLLING_INTERVAL_S)
     heartbeat = Heartbeat(layout, "worker")
     heartbeat.start()
     log.info("worker_ready")

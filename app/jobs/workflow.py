@@ -49,8 +49,8 @@ def register_workflows(runner: Runner, settings: Settings) -> None:
         return _ended(record, processing.run(SeriesJob.from_mapping(record)))
 
     @DBOS.workflow(name=DELIVERY_WORKFLOW)
-    def deliver_results(record: dict[str, Any], found: str) -> Record:
-        return _ended(record, delivery.run(SeriesJob.from_mapping(record), found))
+    async def deliver_results(record: dict[str, Any], found: str) -> Record:
+        return await delivery.run(SeriesJob.from_mapping(record), found)
 
 
 class _Processing:

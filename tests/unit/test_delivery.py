@@ -20,10 +20,12 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
+from app.delivery.association import Peer, echo
 from app.delivery.destinations import Fate
+from app.delivery.instances import read_instances
 from app.delivery.receiver import Receiver
 from app.delivery.send import send_folder
-from app.delivery.storage_scu import Peer, echo, read_instances, store
+from app.delivery.storage_scu import store
 from tests.made_dicom import made_dx
 
 # pynetdicom leaves the socket of a refused connection to the garbage collector.

@@ -10,7 +10,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, JPEG2000Los
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from app.delivery.storage_scu import Peer, echo
+from app.delivery.association import Peer, echo
 from app.gateway.inbox import Inbox
 from app.gateway.instance import InboxRefusal
 from app.gateway.ports import port_fault

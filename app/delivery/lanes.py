@@ -1,0 +1,34 @@
+"""A lane per destination: a few threads of its own, so that one that hangs takes nobody else's."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
+
+THREADS = 4
+
+
+class Lanes:
+    """Runs blocking functions for coroutines, at most `THREADS` at a time per destination."""
+
+    def __init__(self) -> None:
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+
+    async def run(self, name: str, function: Callable[..., Answer], *args: Any) -> Answer:
+        """Run a function in the lane of a destination and return its answer.
+
+        Args:
+            name: of the destination.
+            function: what to run.
+            *args: its arguments.
+        """
+        if name not in self._pools:
+            self._pools[name] = ThreadPoolExecutor(THREADS, thread_name_prefix=f"deliver-{name}")
+        return await asyncio.get_running_loop().run_in_executor(self._pools[name], function, *args)
+
+
+async def together(coroutines: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer]:
+    """Run coroutines at the same time, begun in their order, and return their answers in that order."""
+    return list(await asyncio.gather(*coroutines))
