@@ -7,6 +7,7 @@ packs there, those shipped with the code are used. Exit codes are those of `spon
 import sys
 
 from app.logs import configure_logging
+from app.preflight import check_one_shot
 from app.settings import SettingsError, load_settings, map_folders, with_packs_of
 from models.errors import SpondylError
 
@@ -21,9 +22,11 @@ def main() -> int:
         folders = map_folders()
         if folders.input is None or folders.output is None:
             raise SettingsError("set HOLOSCAN_INPUT_PATH and HOLOSCAN_OUTPUT_PATH, or use `spondyl run INPUT OUTPUT`")
-        from app.run import run_folder  # noqa: PLC0415  settings are checked before anything heavy loads
+        settings = with_packs_of(settings, folders.model)
+        check_one_shot(settings, folders.output)
+        from app.run import run_folder  # noqa: PLC0415  what is missing is told before anything heavy loads
 
-        report = run_folder(folders.input, folders.output, settings=with_packs_of(settings, folders.model))
+        report = run_folder(folders.input, folders.output, settings=settings)
     except SpondylError as error:
         print(f"spondyl: {error}", file=sys.stderr)
         return EXIT_UNUSABLE

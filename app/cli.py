@@ -102,8 +102,10 @@ def run(
 def serve(config: Config = None) -> None:
     """Run the node: Storage SCP, worker, delivery and dashboard."""
     settings = _settings(config, "serve")
+    from app.preflight import check_service
     from app.serve import serve as serve_node
 
+    check_service(settings)
     raise typer.Exit(serve_node(settings))
 
 
