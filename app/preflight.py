@@ -45,7 +45,7 @@ def check_service(settings: Settings) -> None:
         host = destination.host if isinstance(destination, Destination) else urlsplit(destination.url).hostname or ""
         if is_unknown(host):
             raise UnknownDestination(
-                f"destination {destination.name} is at {host}, a name that the network does not know: mend it in app.yaml"
+                f"destination {destination.name} is at {host}, a name that nobody knows: mend it in app.yaml"
             )
 
 

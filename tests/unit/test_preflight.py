@@ -72,7 +72,7 @@ def test_a_destination_that_no_name_service_knows_stops_the_node(tmp_path: Path)
     """A slip in app.yaml is told at once, not after the first study."""
     settings = Settings(storage=tmp_path, destinations=(destination(NO_SUCH_NAME),))
 
-    with pytest.raises(UnknownDestination, match=r"destination pacs is at x+\.example\.org, a name that the network"):
+    with pytest.raises(UnknownDestination, match=r"destination pacs is at x+\.example\.org, a name that nobody knows"):
         check_service(settings)
 
 
