@@ -8,6 +8,7 @@ import time
 
 from app.gateway.inbox import Inbox, Taken, read_jobs
 from app.gateway.storage_scp import start_storage_scp
+from app.jobs.commitments import CommitmentRecords
 from app.jobs.job import SeriesJob
 from app.jobs.layout import StorageLayout
 from app.jobs.process import Heartbeat, stop_event
@@ -29,10 +30,14 @@ def run_gateway(settings: Settings, stop: threading.Event) -> None:
     """
     layout = StorageLayout(settings.storage.resolve())
     layout.create()
-    inbox = Inbox(layout, quiet_s=settings.assembly.quiet_s)
+    inbox = Inbox(
+        layout,
+        quiet_s=settings.assembly.quiet_s,
+        minimum_free_bytes=settings.node.limits.minimum_free_mib << 20,
+    )
     recovered = inbox.recover()
     node = settings.node
-    scp = start_storage_scp(inbox, ae_title=node.ae_title, host=node.host, port=node.port)
+    scp = start_storage_scp(inbox, node, commitments=CommitmentRecords(layout))
     host, port = scp.address
     heartbeat = Heartbeat(layout, "gateway", host=host, port=port)
     log.info("gateway_listening", ae_title=node.ae_title, host=host, port=port, series_recovered=recovered)

@@ -1,6 +1,7 @@
 """The Storage SCP: one handler decides on each instance; its answer is a row of a table."""
 
 import socket
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,9 +11,12 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import
+    StorageCommitmentPushModel,
+    Verification,
+)
 
+from app.gateway.access import Access
 from app.gateway.inbox import Inbox, ReceivedInstance
 from app.gateway.instance import (
     DataSetMismatch,
@@ -21,9 +25,12 @@ from app.gateway.instance import (
     InboxRefusal,
     UnsafeUID,
 )
+from app.gateway.listener import GuardedSocket, Listener
+from app.gateway.tls import server_context
+from app.jobs.commitments import INVALID_ARGUMENT, NO_SUCH_INSTANCE, SUCCESS, CommitmentRecords, read_report
 from app.logs import get_logger
+from app.settings import Node
 
-SUCCESS = 0x0000
 _PREFIX = b"DICM"  # PS3.10 section 7.1
 
 # PS3.4 Table B.2-1 names 0xA7xx, 0xA9xx and 0xCxxx; PS3.7 C.5.7 the invalid object instance.
@@ -36,11 +43,9 @@ STATUS_FOR: Mapping[type[InboxRefusal], int] = MappingProxyType(
     }
 )
 
-MAXIMUM_ASSOCIATIONS = 32
 MAXIMUM_PDU = 128 * 1024
-ACSE_TIMEOUT_S = 30.0
 DIMSE_TIMEOUT_S = 60.0
-IDLE_TIMEOUT_S = 300.0  # a PACS may hold an association between two studies
+LOCAL_LIMIT = (0x02, 0x03, 0x02)  # PS3.8 Table 9-21: rejected for now, local limit exceeded
 
 log = get_logger()
 
@@ -53,51 +58,69 @@ class StorageScp:
     """
 
     address: tuple[str, int]
-    _server: ThreadedAssociationServer
+    _listener: Listener
+    _thread: threading.Thread
 
     def stop(self) -> None:
         """Stop listening and abort the associations that are open."""
-        self._server.shutdown()
+        self._listener.shutdown()
+        self._thread.join()
 
 
-def start_storage_scp(inbox: Inbox, *, ae_title: str, host: str, port: int) -> StorageScp:
-    """Listen for studies and keep them in the inbox.
+def start_storage_scp(inbox: Inbox, node: Node, *, commitments: CommitmentRecords) -> StorageScp:
+    """Listen for studies and keep them in the inbox; hear answers to requests for Storage Commitment.
 
     Args:
         inbox: where the instances go.
-        ae_title: the title of this node.
-        host: the address to bind.
-        port: the port to bind; 0 takes any free one.
+        node: title, address, access and limits; port 0 takes any free port.
+        commitments: where the answers go.
 
     Raises:
         OSError: the port is taken or may not be bound.
+        TlsUnusable: a certificate or key of the settings cannot be used.
     """
     _config.LOG_HANDLER_LEVEL = "none"  # its log lines are made even if nobody reads them: a third of the time
-    entity = AE(ae_title=ae_title)
-    entity.maximum_associations = MAXIMUM_ASSOCIATIONS
+    entity = AE(ae_title=node.ae_title)
     entity.maximum_pdu_size = MAXIMUM_PDU
-    entity.acse_timeout = ACSE_TIMEOUT_S
+    entity.acse_timeout = node.limits.request_s
     entity.dimse_timeout = DIMSE_TIMEOUT_S
-    entity.network_timeout = IDLE_TIMEOUT_S
+    entity.network_timeout = node.limits.idle_s
     entity.add_supported_context(Verification)
+    # the destination that reports is the SCP of this service, on an association that it asks for itself
+    entity.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
     for context in AllStoragePresentationContexts:
-        entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
-    handlers = _Reception(inbox).handlers()
-    server = cast(ThreadedAssociationServer, entity.start_server((host, port), block=False, evt_handlers=handlers))
-    bound_host, bound_port = server.server_address[:2]
-    return StorageScp((str(bound_host), int(bound_port)), server)
+        if not node.sop_classes or str(context.abstract_syntax) in node.sop_classes:
+            entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+    access = Access(node)
+    listener = entity.make_server(
+        (node.host, node.port),
+        evt_handlers=_Reception(inbox, access, commitments).handlers(),
+        server_class=Listener,
+        access=access,
+        limits=node.limits,
+        tls=server_context(node.tls) if node.tls is not None else None,
+    )
+    thread = threading.Thread(target=listener.serve_forever, name="listener", daemon=True)
+    thread.start()
+    bound_host, bound_port = listener.server_address[:2]
+    return StorageScp((str(bound_host), int(bound_port)), listener, thread)
 
 
 class _Reception:
     """The handlers of one SCP."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, access: Access, commitments: CommitmentRecords) -> None:
         self._inbox = inbox
+        self._access = access
+        self._commitments = commitments
 
     def handlers(self) -> list[Any]:
         return [
             (evt.EVT_CONN_OPEN, self._opened),
+            (evt.EVT_REQUESTED, self._requested),
+            (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_EVENT_REPORT, self._committed),
             (evt.EVT_RELEASED, self._ended, [True]),
             (evt.EVT_ABORTED, self._ended, [False]),
             (evt.EVT_CONN_CLOSE, self._ended, [False]),
@@ -110,6 +133,27 @@ class _Reception:
             # Else the answer to an instance waits for the acknowledgement of the last one: some 40 ms each.
             transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+    def _requested(self, event: Event) -> None:
+        """Reject whom no rule lets in, and whom there is no room for."""
+        request = event.assoc.requestor.primitive
+        listener = cast(Listener, event.assoc._server)
+        host = str(event.assoc.requestor.address_info.address)
+        ids = {"called": request.called_ae_title, "calling": request.calling_ae_title, "address": host}
+        rejection = self._access.rejection(called=request.called_ae_title, calling=request.calling_ae_title, host=host)
+        if rejection is not None:
+            reason, answer = rejection.sentence, (0x01, 0x01, rejection.diagnostic)  # rejected for good, by the user
+        elif listener.established_count >= listener.limits.associations:
+            reason, answer = "node.limits.associations are open already", LOCAL_LIMIT
+        else:
+            return
+        log.warning("association_rejected", reason=reason, **ids)
+        event.assoc.acse.send_reject(*answer)
+        event.assoc.kill()
+
+    @staticmethod
+    def _accepted(event: Event) -> None:
+        cast(Listener, event.assoc._server).established(event.assoc)
+
     def _store(self, event: Event) -> int:
         try:
             received = _received(event)
@@ -118,8 +162,21 @@ class _Reception:
             status = STATUS_FOR[type(refusal)]
             log.warning("instance_refused", status=f"0x{status:04X}", reason=str(refusal))
             return status
+        finally:
+            cast(GuardedSocket, event.assoc.dul.socket).handled()
         log.debug("instance_kept" if kept else "instance_ignored", sop_instance_uid=received.sop_instance_uid)
         return SUCCESS
+
+    def _committed(self, event: Event) -> tuple[int, None]:
+        try:
+            transaction, answer = read_report(event.event_information)
+        except Exception:  # whatever a malformed report makes a decoder raise
+            log.warning("commitment_unreadable", calling=event.assoc.requestor.ae_title)
+            return INVALID_ARGUMENT, None
+        known = self._commitments.record(transaction, answer)
+        counts = {"kept": len(answer.kept), "lost": len(answer.lost)}
+        log.info("commitment_heard", calling=event.assoc.requestor.ae_title, known=known, **counts)
+        return SUCCESS if known else NO_SUCH_INSTANCE, None
 
     def _ended(self, event: Event, in_order: bool) -> None:
         self._inbox.association_ended(id(event.assoc), in_order=in_order)

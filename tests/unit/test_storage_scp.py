@@ -15,18 +15,21 @@ from app.gateway.inbox import Inbox
 from app.gateway.instance import InboxRefusal
 from app.gateway.ports import port_fault
 from app.gateway.storage_scp import STATUS_FOR, StorageScp, start_storage_scp
+from app.jobs.commitments import CommitmentRecords
 from app.jobs.layout import StorageLayout
+from app.settings import Node
 from tests.made_dicom import made_dx
 
 
 class Running:
     """A Storage SCP with its inbox."""
 
-    def __init__(self, root: Path, *, minimum_free_bytes: int = 0) -> None:
+    def __init__(self, root: Path, node: Node | None = None, *, minimum_free_bytes: int = 0) -> None:
         self.layout = StorageLayout(root)
         self.layout.create()
         self.inbox = Inbox(self.layout, quiet_s=60, minimum_free_bytes=minimum_free_bytes)
-        self.scp: StorageScp = start_storage_scp(self.inbox, ae_title="SPONDYL", host="127.0.0.1", port=0)
+        self.commitments = CommitmentRecords(self.layout)
+        self.scp: StorageScp = start_storage_scp(self.inbox, node or Node(port=0), commitments=self.commitments)
 
     def associate(self, sop_class: UID | str, syntax: UID = ExplicitVRLittleEndian) -> Association:
         """Return an association that asks for one presentation context."""
