@@ -64,6 +64,14 @@ class Contrast(StrEnum):
     OTHER = "other"
 
 
+class Role(StrEnum):
+    """Which part of a node runs here."""
+
+    ALL = "all"
+    GATEWAY = "gateway"
+    WORKER = "worker"
+
+
 class Profile(StrEnum):
     """How results are encoded."""
 
@@ -204,16 +212,23 @@ def list_jobs(limit: Annotated[int, typer.Option(min=1)] = 20, config: Config = 
 
 
 @jobs.command("show")
-def show_job(job_id: JobId, config: Config = None) -> None:
-    """Show one job and what has been done for it."""
+def show_job(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A job id or its beginning; a UID of a study, series, instance or result; an accession number.",
+            show_default=False,
+        ),
+    ],
+    config: Config = None,
+) -> None:
+    """Tell all that happened to a job, a series or a study."""
     from app.jobs import queries
+    from app.jobs.story import tell
 
-    detail = queries.show_job(_settings(config, "jobs"), job_id)
-    job = detail.status.job
-    print(f"job      {job.job_id}\nstudy    {job.study_instance_uid}\nseries   {job.series_instance_uid}")
-    print(f"state    {detail.status.state}\n         {detail.status.sentence}")
-    steps = ((step.name, _time(step.started_at), _time(step.completed_at), step.fault or "") for step in detail.steps)
-    _table(["step", "began", "ended", "fault"], steps)
+    for detail in queries.find_jobs(_settings(config, "jobs"), name):
+        print("\n".join(tell(detail)), end="\n\n")
 
 
 @jobs.command("retry")
@@ -232,6 +247,15 @@ def cancel_job(job_id: JobId, config: Config = None) -> None:
 
     status = queries.cancel_job(_settings(config, "jobs"), job_id)
     print(f"{status.job.job_id}: {status.state}. {status.sentence}")
+
+
+@jobs.command("discard")
+def discard_job(job_id: JobId, config: Config = None) -> None:
+    """Remove what is kept of a job that has ended; its record stays."""
+    from app.jobs import queries
+
+    status = queries.discard_job(_settings(config, "jobs"), job_id)
+    print(f"{status.job.job_id}: its instances and results were removed")
 
 
 @packs.command("list")

@@ -1,23 +1,32 @@
 """The supervisor: starts the processes of a node, starts again those that die, ends them in order."""
 
+import fcntl
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
-from app.jobs.layout import StorageLayout, write_durably
-from app.jobs.process import LIFELINE, Sign, read_sign, stop_event
+from app.jobs.layout import PRIVATE_FILE, StorageLayout, replace_durably
+from app.jobs.process import LIFELINE, Sign, process_name, read_sign, stop_event
+from app.jobs.shares import this_machine, worker_count
 from app.logs import configure_logging, get_logger
 from app.settings import SETTINGS_FILE_VARIABLE, Settings, installed_root
 from models.errors import SpondylError
 
+Role = Literal["all", "gateway", "worker"]
+
+# The kinds of processes and their programs, in the order of their start.
 MODULES: Mapping[str, str] = MappingProxyType(
     {"gateway": "app.gateway.process", "worker": "app.jobs.worker", "dashboard": "app.dashboard.process"}
+)
+KINDS: Mapping[Role, tuple[str, ...]] = MappingProxyType(
+    {"all": tuple(MODULES), "gateway": ("gateway", "dashboard"), "worker": ("worker",)}
 )
 START_PATIENCE_S = 300.0  # a worker that loads networks on a busy machine
 ENDING_PATIENCE_S = 15.0
@@ -33,9 +42,14 @@ class NodeNotStarted(SpondylError):
     """A process of the node did not come up; the message names it, its log line says why."""
 
 
+class NodeRunsAlready(SpondylError):
+    """A node of this name works on this storage folder; two of one name would take each other's work."""
+
+
 @dataclass
 class _Process:
     name: str
+    module: str
     popen: subprocess.Popen[bytes]
     started_at: float
     deaths: int = 0
@@ -53,13 +67,16 @@ class Node:
 
     settings: what all of them get.
     quiet: send their logs to `storage/node.log` instead of standard error.
-    modules: process → the module that is its program; in the order of their start.
+    modules: kind of process → the module that is its program.
+    role: which kinds run here.
     """
 
     settings: Settings
     quiet: bool = False
     modules: Mapping[str, str] = field(default_factory=lambda: MODULES)
+    role: Role = "all"
     _processes: dict[str, _Process] = field(default_factory=dict)
+    _lock: int = -1
 
     @property
     def layout(self) -> StorageLayout:
@@ -70,14 +87,16 @@ class Node:
         """Start every process and wait until each says that it is ready.
 
         Raises:
+            NodeRunsAlready: a node of this name works on this storage folder.
             NodeNotStarted: one ended or did not become ready in time; the others are stopped.
         """
         self.layout.create()
-        for name in self.modules:
-            (self.layout.heartbeats / name).unlink(missing_ok=True)
-            self._processes[name] = self._spawn(name)
+        self._take_name()
+        for name, module in self._programs():
+            (self.layout.heartbeats / process_name(self.settings, name)).unlink(missing_ok=True)
+            self._processes[name] = self._spawn(name, module)
         limit = time.monotonic() + START_PATIENCE_S
-        while any(self.sign(name) is None for name in self.modules):
+        while any(self.sign(name) is None for name in self._processes):
             ended = [name for name, process in self._processes.items() if process.popen.poll() is not None]
             if ended or time.monotonic() > limit:
                 self.stop()
@@ -85,9 +104,10 @@ class Node:
             time.sleep(LOOK_EVERY_S / 4)
 
     def sign(self, name: str) -> Sign | None:
-        """Return the sign of life that the process of this node has given, or None."""
-        sign = read_sign(self.layout, name)
-        return sign if sign is not None and sign.process_id == self._processes[name].popen.pid else None
+        """Return the sign of life that a process of this node (`gateway`, `worker-1`) has given, or None."""
+        sign = read_sign(self.layout, process_name(self.settings, name))
+        process = self._processes.get(name)
+        return sign if sign is not None and process is not None and sign.process_id == process.popen.pid else None
 
     def watch(self, stop: threading.Event) -> None:
         """Start again whatever dies, until `stop` is set."""
@@ -109,6 +129,30 @@ class Node:
                 popen.wait()
         for process in self._processes.values():
             process.let_go()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _take_name(self) -> None:
+        name = process_name(self.settings, "lock")
+        self._lock = os.open(self.layout.heartbeats / f".{name}", os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            self._lock = -1
+            called = f"called {self.settings.node_name}" if self.settings.node_name else "without a name"
+            reason = f"a node {called} works on {self.layout.root} already; stop it, or set node_name to another name"
+            raise NodeRunsAlready(reason) from None
+
+    def _programs(self) -> Iterator[tuple[str, str]]:
+        """Yield name and program of each process of this node."""
+        for kind in KINDS[self.role]:
+            names = [kind]
+            if kind == "worker":
+                count = worker_count(self.settings, this_machine())
+                names = [f"worker-{number}" for number in range(1, count + 1)]
+            yield from ((name, self.modules[kind]) for name in names)
 
     def _look_after(self, name: str, process: _Process) -> None:
         now = time.monotonic()
@@ -121,42 +165,44 @@ class Node:
             log.error("process_died", name=name, exit_status=process.popen.returncode, deaths=deaths, pause_s=pause)
             process.deaths, process.start_again_at = deaths, now + pause
         if now >= process.start_again_at:
-            self._processes[name] = self._spawn(name, deaths=process.deaths)
+            self._processes[name] = self._spawn(name, process.module, deaths=process.deaths)
 
-    def _spawn(self, name: str, *, deaths: int = 0) -> _Process:
+    def _spawn(self, name: str, module: str, *, deaths: int = 0) -> _Process:
         # The settings in force, whatever made them: file, environment or the caller.
-        file = self.layout.root / "settings.json"
-        write_durably(file, self.settings.model_dump_json().encode())
+        file = self.layout.root / f"{process_name(self.settings, 'settings')}.json"
+        replace_durably(file, self.settings.model_dump_json().encode())
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SPONDYL_")}
         environment[SETTINGS_FILE_VARIABLE] = str(file)
         environment["PYTHONPATH"] = os.pathsep.join(
             filter(None, (str(installed_root()), environment.get("PYTHONPATH")))
         )
         environment.setdefault("HOLOSCAN_LOG_LEVEL", "ERROR")
-        command = [sys.executable, "-m", self.modules[name], LIFELINE]
+        command = [sys.executable, "-m", module, name, LIFELINE]
         with (self.layout.root / "node.log").open("ab") if self.quiet else nullcontext() as errors:
             popen = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, env=environment
             )
-        return _Process(name, popen, time.monotonic(), deaths)
+        return _Process(name, module, popen, time.monotonic(), deaths)
 
 
-def serve(settings: Settings, *, announce: Callable[[str], None] = print) -> int:
+def serve(settings: Settings, *, role: Role = "all", announce: Callable[[str], None] = print) -> int:
     """Run the node until SIGTERM or SIGINT.
 
     Args:
         settings: of the node.
+        role: `all`, or the part that this machine has: `gateway` (with the page) or `worker`.
         announce: told one line as soon as the node listens.
 
     Returns:
         0 after an orderly end.
 
     Raises:
+        NodeRunsAlready: a node of this name works on this storage folder.
         NodeNotStarted: a process did not come up.
     """
     stop = stop_event()
-    configure_logging(settings.log_level, process="supervisor")
-    node = Node(settings)
+    configure_logging(settings.log_level, process=process_name(settings, "supervisor"))
+    node = Node(settings, role=role)
     node.start()
     try:
         announce(listening_line(node))
@@ -170,6 +216,8 @@ def listening_line(node: Node) -> str:
     """Return where a node that has started listens, in one line."""
     gateway, dashboard = node.sign("gateway"), node.sign("dashboard")
     title = node.settings.node.ae_title
+    if node.role == "worker":
+        return f"{title}: workers are ready; files in {node.layout.root}; Ctrl-C ends them"
     where = f"{gateway.host}:{gateway.port}" if gateway else "nowhere"
     page = f"http://{dashboard.host}:{dashboard.port}/" if dashboard else "nowhere"
     return f"{title} listens at {where}; page at {page}; files in {node.layout.root}; Ctrl-C ends it"

@@ -31,7 +31,8 @@ from app.setting_types import Frozen as _Frozen
 from app.work_settings import Assembly, NodeName, QueueUrl, Retention, Workers, spread
 from models.errors import SpondylError
 
-__all__ = ["Assembly", "Destination", "Retention", "Settings", "WebDestination", "Workers", "load_settings"]  # what others take from here
+# what others take from here
+__all__ = ["Assembly", "Destination", "Retention", "Settings", "WebDestination", "Workers", "load_settings"]
 
 SETTINGS_FILE_VARIABLE = "SPONDYL_CONFIG"
 SETTINGS_FILE_NAME = "app.yaml"

@@ -1,4 +1,4 @@
-"""Settings of the work itself: when a series is complete, who works on it, how long what is kept, and where the queue is."""
+"""Settings of the work: when a series is complete, who works on it, how long what is kept, where the queue is."""
 
 from typing import Annotated, Literal
 

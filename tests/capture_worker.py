@@ -13,9 +13,9 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
-from app.jobs.process import stop_event
+from app.jobs.process import name_of_this_process, stop_event
 from app.jobs.results import RunAnswer
-from app.jobs.worker import leave, run_worker
+from app.jobs.worker import FIRST_WORKER, leave, run_worker
 from app.logs import configure_logging
 from app.settings import load_settings
 from models.errors import PackError
@@ -65,8 +65,9 @@ def main() -> int:
     """Run a worker with the capturing runner."""
     stop = stop_event()
     settings = load_settings()
-    configure_logging(settings.log_level, process="worker")
-    run_worker(settings, run_capture, stop)
+    name = name_of_this_process(FIRST_WORKER)
+    configure_logging(settings.log_level, process=name)
+    run_worker(settings, run_capture, stop, name=name)
     return 0
 
 

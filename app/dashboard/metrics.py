@@ -7,15 +7,21 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from app.jobs.job import JobState
 from app.jobs.layout import StorageLayout
-from app.jobs.process import read_sign
+from app.jobs.process import read_signs
 from app.jobs.queue import JobStatus
 
 NEEDED_PROCESSES = ("gateway", "worker")
 
 
 def missing_processes(layout: StorageLayout) -> tuple[str, ...]:
-    """Return the processes without which the node cannot do its job and that give no sign of life."""
-    return tuple(name for name in NEEDED_PROCESSES if read_sign(layout, name) is None)
+    """Return the kinds of processes that the node cannot do without and of which none gives a sign of life."""
+    kinds = {_kind(name) for name in read_signs(layout)}
+    return tuple(kind for kind in NEEDED_PROCESSES if kind not in kinds)
+
+
+def _kind(process: str) -> str:
+    """Return the kind of a process by its name: `north.worker-2` is a worker."""
+    return process.rpartition(".")[2].partition("-")[0]
 
 
 def metrics_text(layout: StorageLayout, jobs: tuple[JobStatus, ...]) -> bytes:
@@ -31,8 +37,11 @@ def metrics_text(layout: StorageLayout, jobs: tuple[JobStatus, ...]) -> bytes:
     for state in JobState:
         by_state.labels(state=state.value).set(counted[state])
     processes = Gauge("spondyl_process_up", "1 where a process gives a sign of life.", ["process"], registry=registry)
-    for name in (*NEEDED_PROCESSES, "dashboard"):
-        processes.labels(process=name).set(read_sign(layout, name) is not None)
+    alive = read_signs(layout)
+    for name in sorted({file.name for file in layout.heartbeats.iterdir() if not file.name.startswith(".")}):
+        processes.labels(process=name).set(name in alive)
+    for kind in missing_processes(layout):
+        processes.labels(process=kind).set(0)
     waiting = [status.created_at.timestamp() for status in jobs if status.state is JobState.QUEUED]
     oldest = Gauge("spondyl_oldest_queued_job_seconds", "When the oldest waiting job came.", registry=registry)
     oldest.set(min(waiting, default=0.0))

@@ -8,7 +8,7 @@ from fastapi.templating import Jinja2Templates
 
 from app.dashboard.metrics import metrics_text, missing_processes
 from app.jobs.layout import StorageLayout
-from app.jobs.queue import JobQueue, JobStatus, QueueUnavailable
+from app.jobs.queue import JobQueue, JobStatus, QueueUnavailable, queue_of
 from app.settings import Settings
 
 SHOWN_JOBS = 50
@@ -24,7 +24,7 @@ def build_page(settings: Settings) -> FastAPI:
         settings: of the node.
     """
     layout = StorageLayout(settings.storage.resolve())
-    queue = JobQueue(layout.queue_url)
+    queue = queue_of(settings)
     page = FastAPI(title="Spondyl", docs_url=None, redoc_url=None, openapi_url=None)
 
     @page.get("/healthz")

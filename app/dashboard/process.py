@@ -7,7 +7,7 @@ import uvicorn
 
 from app.dashboard.page import build_page
 from app.jobs.layout import StorageLayout
-from app.jobs.process import Heartbeat, stop_event
+from app.jobs.process import Heartbeat, process_name, stop_event
 from app.logs import configure_logging, get_logger
 from app.settings import Settings, load_settings
 
@@ -27,7 +27,7 @@ def run_dashboard(settings: Settings, stop: threading.Event) -> None:
     server = uvicorn.Server(uvicorn.Config(build_page(settings), log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="page", daemon=True)
     thread.start()
-    heartbeat = Heartbeat(layout, "dashboard", host=host, port=port)
+    heartbeat = Heartbeat(layout, process_name(settings, "dashboard"), host=host, port=port)
     heartbeat.start()
     log.info("dashboard_listening", host=host, port=port)
     stop.wait()
@@ -41,7 +41,7 @@ def main() -> int:
     """Run the dashboard with the settings in force."""
     stop = stop_event()
     settings = load_settings()
-    configure_logging(settings.log_level, process="dashboard")
+    configure_logging(settings.log_level, process=process_name(settings, "dashboard"))
     try:
         run_dashboard(settings, stop)
     except OSError as fault:

@@ -2,20 +2,21 @@
 
 An instance is written into a file whose name is on the disk already, synced, and renamed into its series; then its
 sender is answered. That costs one flush of the disk. Should the rename be lost with the power, the file is placed at
-the next start: the digest in its preamble tells a whole one from a torn one. A series that is complete becomes a job
-by one rename of its folder; where the job is there already, the copy is a repeat and is dropped.
+the next start: the digest in its preamble tells a whole one from a torn one. `app.gateway.taking` makes the jobs of
+the series that are complete.
+
+Several gateways may share the folder. A series lies in one place, whoever receives it, and the gateway that sees it
+complete first takes it; what a dead gateway has left behind is taken up by the others.
 """
 
 import hashlib
-import json
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
@@ -32,8 +33,13 @@ from app.gateway.instance import (
     InstanceIdentity,
     read_identity,
 )
-from app.jobs.job import SeriesJob, job_identity
+from app.gateway.kept_file import PREAMBLE_LENGTH, digest_of, encoded_data_set, is_torn, preamble
+from app.gateway.taking import Taken, Taker
+from app.gateway.wholeness import is_whole, read_places
 from app.jobs.layout import PRIVATE_FILE, PRIVATE_FOLDER, StorageLayout, sync_folder, write_durably
+from app.logs import get_logger
+
+__all__ = ["PREAMBLE_LENGTH", "Inbox", "ReceivedInstance"]
 
 MINIMUM_FREE_BYTES = 1 << 30
 PARTS_AT_A_TIME = 64
@@ -48,11 +54,7 @@ _CAPTURES = frozenset({SecondaryCaptureImageStorage, MultiFrameTrueColorSecondar
 
 _NOBODY = -1  # stands for the associations of a process that has ended
 
-# Group 0002 begins after the preamble with its own length: PS3.10 section 7.1.
-PREAMBLE_LENGTH = 128
-_DIGEST_LENGTH = 64
-_META_LENGTH_AT = 140
-_META_STARTS_AT = 144
+log = get_logger()
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,6 @@ class ReceivedInstance:
     data_set: bytes
 
 
-@dataclass(frozen=True)
-class Taken:
-    """A series that has become a job; `is_repeat` where the job was there before."""
-
-    job: SeriesJob
-    is_repeat: bool
-
-
 class Inbox:
     """Keeps what arrives, series by series, until each is complete.
 
@@ -88,6 +82,8 @@ class Inbox:
     Args:
         layout: where the node keeps what.
         quiet_s: see `app.gateway.assembly.is_complete`.
+        gateway: the name of this gateway among those that share the folder.
+        packs: modality → what tells apart the packs that may answer (see `job_identity`).
         clock: seconds that never go back.
         minimum_free_bytes: below this the inbox takes nothing more.
     """
@@ -97,20 +93,28 @@ class Inbox:
         layout: StorageLayout,
         *,
         quiet_s: float,
+        gateway: str = "gateway",
+        packs: Callable[[str], Iterable[str]] = lambda _modality: (),
         clock: Callable[[], float] = time.monotonic,
         minimum_free_bytes: int = MINIMUM_FREE_BYTES,
     ) -> None:
         self._layout = layout
         self._quiet_s = quiet_s
+        self._gateway = gateway
+        self._taker = Taker(layout, gateway=gateway, packs=packs)
         self._clock = clock
         self._minimum_free_bytes = minimum_free_bytes
         self._lock = threading.Lock()
         self._series: dict[str, ArrivingSeries] = {}
         self._parts: list[Path] = []
         self.changed = threading.Event()
+        self._own_partial = layout.partial / gateway
+        self._own_partial.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
     def accept(self, received: ReceivedInstance, association: int) -> bool:
         """Keep an instance durably; on return it is on the disk.
+
+        An instance that has come before changes nothing; with other content it is set aside, and the first counts.
 
         Args:
             received: the instance.
@@ -147,35 +151,84 @@ class Inbox:
         return min(times, default=None)
 
     def take_complete(self) -> tuple[Taken, ...]:
-        """Turn every complete series into a job and forget it here."""
-        now = self._clock()
-        with self._lock:
-            ready = [s for s in self._series.values() if is_complete(s, now, quiet_s=self._quiet_s)]
-            for series in ready:
-                del self._series[series.series_instance_uid]
-            return tuple(self._to_job(series) for series in ready)
+        """Turn every series that is complete by now into a job on the disk, and return the jobs.
 
-    def recover(self) -> int:
-        """Take up what was arriving when the process ended, and return how many series that is.
+        A crash at any point leaves the series in the inbox or as a job, never in between.
+        """
+        self._ask_for_wholeness()
+        with self._lock:
+            now = self._clock()
+            ready = [s for s in self._series.values() if is_complete(s, now, quiet_s=self._quiet_s)]
+            taken = [self._taker.take(series) for series in ready if not self._is_changed(series, now)]
+            for series in ready:
+                if not self._folder(series.series_instance_uid).exists():
+                    del self._series[series.series_instance_uid]
+        return tuple(each for each in taken if each is not None)
+
+    def recover(self, gateways: Iterable[str] | None = None) -> int:
+        """Take up what was arriving when a process ended, and return how many series are arriving now.
 
         Each is complete after one quiet time, since nobody knows any more which association brought it.
+
+        Args:
+            gateways: those that have ended; this one's own predecessor where None.
         """
-        for part in self._layout.partial.iterdir():
-            self._recover_part(part)
-        found = [self._read_series(folder) for folder in self._layout.arriving.iterdir()]
+        for gateway in gateways if gateways is not None else (self._gateway,):
+            self._taker.give_back(gateway)
+            for part in (self._layout.partial / gateway).glob("*"):
+                if part not in self._parts:
+                    self._recover_part(part)
+        self.look_around(are_mine=True)
+        return len(self._series)
+
+    def look_around(self, *, are_mine: bool = False) -> None:
+        """Take note of instances that other gateways have placed, and of series that they have taken.
+
+        Args:
+            are_mine: nobody else will complete what is found (see `FOREIGN_GRACE_S`).
+        """
+        for folder in self._layout.arriving.iterdir():
+            with self._lock:
+                series = self._series.get(folder.name)
+                new = _unknown(folder, series)
+                if series is not None and new:
+                    self._series[folder.name] = series.with_foreign(new, self._clock())
+                elif new:
+                    read = self._read_series(folder, new)
+                    if read is not None:
+                        self._series[folder.name] = replace(read, is_foreign=not are_mine)
         with self._lock:
-            self._series.update({series.series_instance_uid: series for series in found if series})
-            return len(self._series)
+            for uid in [uid for uid in self._series if not self._folder(uid).exists()]:
+                del self._series[uid]
+
+    def _folder(self, series_instance_uid: str) -> Path:
+        return self._layout.arriving / series_instance_uid
+
+    def _is_changed(self, series: ArrivingSeries, now: float) -> bool:
+        """Say whether another gateway has placed more of a series, and take note of it."""
+        new = _unknown(self._folder(series.series_instance_uid), series)
+        if new:
+            self._series[series.series_instance_uid] = series.with_foreign(new, now)
+        return bool(new)
+
+    def _ask_for_wholeness(self) -> None:
+        with self._lock:
+            asked = [series for series in self._series.values() if series.may_be_whole]
+        for series in asked:  # without the lock: instances of other series go on arriving
+            folder = self._folder(series.series_instance_uid) / "input"
+            places = read_places(folder / f"{uid}.dcm" for uid in series.digests)
+            answer = places is not None and is_whole(places, associations=len(series.associations))
+            with self._lock:
+                if self._series.get(series.series_instance_uid) is series:
+                    self._series[series.series_instance_uid] = replace(series, is_whole=answer)
 
     def _write_part(self, digest: str, received: ReceivedInstance) -> Path:
         free = shutil.disk_usage(self._layout.root).free
         if free < self._minimum_free_bytes:
             raise InboxFull(f"{free >> 20} MiB free in {self._layout.root}; make room, senders will try again")
-        # PS3.10 section 7.1 leaves the preamble to the application that writes the file.
-        preamble = digest.encode("ascii").ljust(PREAMBLE_LENGTH, b"\0")
         try:
             part = self._new_part()
-            write_durably(part, preamble, received.meta, received.data_set)
+            write_durably(part, preamble(digest), received.meta, received.data_set)
         except OSError as fault:
             raise InboxFull(
                 f"cannot write: {fault.strerror}; make room or mend the disk of the storage folder"
@@ -186,26 +239,22 @@ class Inbox:
         """Return an empty file whose name is on the disk; names are made and synced many at a time."""
         with self._lock:
             if not self._parts:
-                parts = [self._layout.partial / uuid.uuid4().hex for _ in range(PARTS_AT_A_TIME)]
+                parts = [self._own_partial / uuid.uuid4().hex for _ in range(PARTS_AT_A_TIME)]
                 for part in parts:
                     part.touch(mode=PRIVATE_FILE)
-                sync_folder(self._layout.partial)
+                sync_folder(self._own_partial)
                 self._parts = parts
             return self._parts.pop()
 
     def _place(self, part: Path, identity: InstanceIdentity, *, sender: str, digest: str, association: int) -> None:
-        folder = self._layout.arriving / identity.series_instance_uid
+        uid = identity.series_instance_uid
         with self._lock:
-            series = self._series.get(identity.series_instance_uid)
-            is_new = series is None
-            if series is None:
+            series = self._series.get(uid)
+            is_new = series is None or not self._folder(uid).exists()  # or another gateway has taken it
+            if series is None or is_new:
                 series = self._new_series(identity, sender)
-                for new in (folder, folder / "input"):
-                    new.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-            part.rename(folder / "input" / f"{identity.sop_instance_uid}.dcm")
-            self._series[identity.series_instance_uid] = series.with_instance(
-                identity.sop_instance_uid, digest, association, self._clock()
-            )
+            digest = _move_into(self._folder(uid), part, identity.sop_instance_uid, digest)
+            self._series[uid] = series.with_instance(identity.sop_instance_uid, digest, association, self._clock())
         if is_new:  # else it is complete later than was thought, never sooner
             self.changed.set()
 
@@ -215,75 +264,59 @@ class Inbox:
             series_instance_uid=identity.series_instance_uid,
             modality=identity.modality,
             calling_ae_title=sender,
-            digests=MappingProxyType({}),
-            open_associations=frozenset(),
-            released=False,
             last_arrival=self._clock(),
         )
 
-    def _to_job(self, series: ArrivingSeries) -> Taken:
-        job = SeriesJob(
-            job_id=job_identity(series.digests),
-            study_instance_uid=series.study_instance_uid,
-            series_instance_uid=series.series_instance_uid,
-            modality=series.modality,
-            calling_ae_title=series.calling_ae_title,
-            instance_count=len(series.digests),
-        )
-        folder = self._layout.arriving / series.series_instance_uid
-        if self._layout.job_folder(job.job_id).exists():
-            if not self._layout.job_input(job.job_id).exists():  # retention was here; a retry will want it
-                (folder / "input").rename(self._layout.job_input(job.job_id))
-            shutil.rmtree(folder)
-            return Taken(job, is_repeat=True)
-        sync_folder(folder / "input")
-        write_durably(folder / "job.json", job.to_json().encode("ascii"))
-        sync_folder(folder)
-        folder.rename(self._layout.job_folder(job.job_id))
-        sync_folder(self._layout.jobs)
-        return Taken(job, is_repeat=False)
-
     def _recover_part(self, part: Path) -> None:
         """Place an instance whose rename was lost; drop one that was still being written."""
-        encoded = _encoded_data_set(part)
-        if hashlib.sha256(encoded).hexdigest().encode("ascii") != part.read_bytes()[:_DIGEST_LENGTH]:
+        if is_torn(part):
             part.unlink()
             return
         meta = read_file_meta_info(part)
-        identity = read_identity(encoded, meta.TransferSyntaxUID)
-        folder = self._layout.arriving / identity.series_instance_uid / "input"
-        for new in (folder.parent, folder):
-            new.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-        part.rename(folder / f"{identity.sop_instance_uid}.dcm")
+        identity = read_identity(encoded_data_set(part), meta.TransferSyntaxUID)
+        _move_into(self._folder(identity.series_instance_uid), part, identity.sop_instance_uid, digest_of(part))
 
-    def _read_series(self, folder: Path) -> ArrivingSeries | None:
+    def _read_series(self, folder: Path, digests: dict[str, str]) -> ArrivingSeries | None:
+        """Return a series as its files have it."""
         series: ArrivingSeries | None = None
         for file in sorted((folder / "input").glob("*.dcm")):
-            meta = read_file_meta_info(file)
-            encoded = _encoded_data_set(file)
             try:
-                identity = read_identity(encoded, meta.TransferSyntaxUID)
-            except InboxRefusal:  # not what this inbox wrote: a damaged disk; the rest of the series counts
+                meta = read_file_meta_info(file)
+                identity = read_identity(encoded_data_set(file), meta.TransferSyntaxUID)
+            except (InboxRefusal, OSError):  # a damaged disk, or taken by another gateway meanwhile
                 continue
-            if series is None:
-                series = self._new_series(identity, str(meta.get("SourceApplicationEntityTitle", "")))
-            digest = hashlib.sha256(encoded).hexdigest()
-            series = series.with_instance(identity.sop_instance_uid, digest, _NOBODY, self._clock())
-        return series.without_association(_NOBODY, in_order=False) if series else None
+            series = self._new_series(identity, str(meta.get("SourceApplicationEntityTitle", "")))
+            return series.with_foreign(digests, self._clock())
+        return series
 
 
-def read_jobs(layout: StorageLayout) -> tuple[SeriesJob, ...]:
-    """Return the jobs whose input is still kept, oldest first."""
-    records = [folder / "job.json" for folder in layout.jobs.iterdir() if (folder / "input").is_dir()]
-    records.sort(key=lambda record: record.stat().st_mtime)
-    return tuple(SeriesJob.from_mapping(json.loads(record.read_text("ascii"))) for record in records)
+def _move_into(folder: Path, part: Path, sop_instance_uid: str, digest: str) -> str:
+    """Move an instance into its series, and return the digest of the copy that counts: the first."""
+    for new in (folder, folder / "input"):
+        new.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+    target = folder / "input" / f"{sop_instance_uid}.dcm"
+    if not target.exists():
+        part.rename(target)
+        return digest
+    first = digest_of(target)
+    if first == digest:
+        part.unlink()
+    else:
+        (folder / "aside").mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        part.rename(folder / "aside" / f"{sop_instance_uid}.{digest[:12]}.dcm")
+        log.warning("instance_set_aside", sop_instance_uid=sop_instance_uid, reason="came again with other content")
+    return first
+
+
+def _unknown(folder: Path, series: ArrivingSeries | None) -> dict[str, str]:
+    """Return SOP Instance UID → digest of the files of a series that is arriving and that are not known here."""
+    known = series.digests if series is not None else {}
+    try:
+        files = [file for file in (folder / "input").iterdir() if file.stem not in known]
+        return {file.stem: digest_of(file) for file in files}
+    except FileNotFoundError:  # another gateway takes it just now
+        return {}
 
 
 def _is_own_overlay(identity: InstanceIdentity) -> bool:
     return identity.manufacturer == OWN_MANUFACTURER and identity.sop_class_uid in _CAPTURES
-
-
-def _encoded_data_set(file: Path) -> bytes:
-    content = file.read_bytes()
-    meta_length = int.from_bytes(content[_META_LENGTH_AT:_META_STARTS_AT], "little")
-    return content[_META_STARTS_AT + meta_length :]

@@ -1,12 +1,12 @@
 """A job: one series on its way from the inbox to the destinations.
 
-Records are immutable. A job is known by what arrived, not by when: the same instances make the same
-job, so that routing a study twice makes no second job.
+Records are immutable. A job is known by what arrived and by the packs that may answer, not by when: the same
+instances make the same job, so that routing a study twice, or from two archives, makes no second job.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -21,6 +21,7 @@ class JobState(StrEnum):
     DELIVERED = "delivered"
     SKIPPED = "skipped"
     REFUSED = "refused"
+    SUPERSEDED = "superseded"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -32,11 +33,12 @@ STATE_SENTENCES: Mapping[JobState, str] = {
     JobState.DELIVERED: "Every destination has confirmed every result.",
     JobState.SKIPPED: "No engine is meant for this series; nothing was sent.",
     JobState.REFUSED: "The engine looked and declined to answer; nothing was sent.",
+    JobState.SUPERSEDED: "More of the series came before this version was sent; only the later version is.",
     JobState.FAILED: "The job ended with a fault; see its sentence, mend the cause and retry.",
     JobState.CANCELLED: "An administrator stopped the job.",
 }
 
-FINAL_STATES = frozenset({JobState.DELIVERED, JobState.SKIPPED, JobState.REFUSED, JobState.FAILED, JobState.CANCELLED})
+FINAL_STATES = frozenset(JobState) - {JobState.QUEUED, JobState.PROCESSING, JobState.DELIVERING}
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class SeriesJob:
     job_id: `job_identity` of the instances.
     modality: Modality of the series (0008,0060).
     calling_ae_title: who sent it.
-    instance_count: number of instances in the job's input folder.
+    instance_count: number of instances that belong into the job's input folder.
+    version: 1, and one more each time that the series came again with more instances or for other packs.
+    accession_key: see `app.jobs.accession`; empty where the series has no accession number.
     """
 
     job_id: str
@@ -55,6 +59,8 @@ class SeriesJob:
     modality: str
     calling_ae_title: str
     instance_count: int
+    version: int = 1
+    accession_key: str = ""
 
     def to_json(self) -> str:
         """Return the record as a JSON object."""
@@ -77,11 +83,12 @@ class JobOutcome:
     sentence: str
 
 
-def job_identity(digests: Mapping[str, str]) -> str:
+def job_identity(sop_instance_uids: Iterable[str], packs: Iterable[str] = ()) -> str:
     """Return the identity of a job: 32 hexadecimal digits.
 
     Args:
-        digests: SOP Instance UID → SHA-256 of the instance's encoded data set. The order does not matter.
+        sop_instance_uids: of the instances; the order does not matter.
+        packs: what tells the packs that may answer apart, from other packs and from other versions of them.
     """
-    listing = "\n".join(f"{uid} {digest}" for uid, digest in sorted(digests.items()))
-    return hashlib.sha256(listing.encode("ascii")).hexdigest()[:32]
+    listing = "\n".join([*sorted(set(sop_instance_uids)), "", *sorted(packs)])
+    return hashlib.sha256(listing.encode("utf-8")).hexdigest()[:32]

@@ -2,14 +2,23 @@
 
 storage/
   inbox/arriving/<Series Instance UID>/input/<SOP Instance UID>.dcm
-  inbox/partial/                                files that are being written or will be
+  inbox/arriving/<Series Instance UID>/aside/   instances that came again with other content
+  inbox/partial/<gateway>/                      files that are being written or will be
+  inbox/taking/<gateway>/                       series on their way from `arriving` to `jobs`
+  inbox/unsent/<job id>                         jobs that the queue may not know yet
+  series/<Series Instance UID>.json             which jobs a series has become
   jobs/<job id>/job.json                        the job, written before the folder gets this name
-  jobs/<job id>/input/  output/<profile>/
+  jobs/<job id>/history.jsonl                   what happened to it besides its steps
+  jobs/<job id>/sent.json                       the results that were handed to the delivery
+  jobs/<job id>/input/  aside/  output/<profile>/
   heartbeats/<process>                          touched while a process is alive
-  queue.sqlite                                  the durable queue
+  queue.sqlite                                  the durable queue, unless it is a PostgreSQL
+
+Several nodes may share one such folder: what is one gateway's own lies in a folder of its name.
 """
 
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +34,18 @@ class StorageLayout:
 
     @property
     def partial(self) -> Path:
-        """Folder of files that are being written or will be."""
+        """Folder of files that are being written or will be, a folder per gateway."""
         return self.root / "inbox" / "partial"
+
+    @property
+    def taking(self) -> Path:
+        """Folder of series on their way from `arriving` to `jobs`, a folder per gateway."""
+        return self.root / "inbox" / "taking"
+
+    @property
+    def unsent(self) -> Path:
+        """Folder with an empty file per job that the queue may not know yet."""
+        return self.root / "inbox" / "unsent"
 
     @property
     def arriving(self) -> Path:
@@ -37,6 +56,11 @@ class StorageLayout:
     def jobs(self) -> Path:
         """Folder of the jobs."""
         return self.root / "jobs"
+
+    @property
+    def series(self) -> Path:
+        """Folder of the records that tell which jobs a series has become."""
+        return self.root / "series"
 
     @property
     def heartbeats(self) -> Path:
@@ -61,13 +85,18 @@ class StorageLayout:
         """Folder of a job's instances as they arrived."""
         return self.job_folder(job_id) / "input"
 
+    def job_aside(self, job_id: str) -> Path:
+        """Folder of instances that came again with other content and do not count."""
+        return self.job_folder(job_id) / "aside"
+
     def job_output(self, job_id: str, profile: str) -> Path:
         """Folder of a job's results in the encoding of one profile."""
         return self.job_folder(job_id) / "output" / profile
 
     def create(self) -> None:
         """Create the folders, readable by this user only."""
-        for folder in (self.root, self.root / "inbox", self.partial, self.arriving, self.jobs, self.heartbeats):
+        inbox = (self.partial, self.taking, self.unsent, self.arriving)
+        for folder in (self.root, self.root / "inbox", *inbox, self.jobs, self.series, self.heartbeats):
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             folder.chmod(PRIVATE_FOLDER)
 
@@ -79,6 +108,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Write a private file whole or not at all; it and its name are on the disk on return."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    write_durably(part, content)
+    part.rename(path)
+    sync_folder(path.parent)
 
 
 def write_durably(path: Path, *chunks: bytes) -> None:

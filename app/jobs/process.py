@@ -6,10 +6,12 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.jobs.layout import StorageLayout, sync_folder, write_durably
+from app.jobs.layout import PRIVATE_FILE, StorageLayout, sync_folder, write_durably
+from app.settings import Settings
 
 BEAT_EVERY_S = 2.0
 DEAD_AFTER_S = 15.0
@@ -32,7 +34,7 @@ class Heartbeat:
 
     Args:
         layout: where the node keeps what.
-        process: gateway, worker or dashboard.
+        process: the name of the process, see `process_name`.
         host, port: where the process listens, if it does.
     """
 
@@ -47,7 +49,7 @@ class Heartbeat:
     def start(self) -> None:
         """Say that the process is ready; from here on `read_sign` finds it."""
         content = {"process_id": self._sign.process_id, "host": self._sign.host, "port": self._sign.port}
-        part = self._file.with_suffix(".part")
+        part = self._file.with_name(f".{self._file.name}.part")
         write_durably(part, json.dumps(content).encode("ascii"))
         part.rename(self._file)
         sync_folder(self._file.parent)
@@ -61,7 +63,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_EVERY_S):
-            self._file.touch()
+            self._file.touch(mode=PRIVATE_FILE)
 
 
 def read_sign(layout: StorageLayout, process: str, *, now: float | None = None) -> Sign | None:
@@ -69,7 +71,7 @@ def read_sign(layout: StorageLayout, process: str, *, now: float | None = None) 
 
     Args:
         layout: where the node keeps what.
-        process: gateway, worker or dashboard.
+        process: the name of the process, see `process_name`.
         now: seconds since the epoch; the clock's where None.
     """
     try:
@@ -78,6 +80,49 @@ def read_sign(layout: StorageLayout, process: str, *, now: float | None = None) 
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     return Sign(**content) if age < DEAD_AFTER_S else None
+
+
+def read_signs(layout: StorageLayout) -> dict[str, Sign]:
+    """Return the sign of every living process of the nodes that share the folder, by name."""
+    names = sorted(file.name for file in layout.heartbeats.iterdir() if not file.name.startswith("."))
+    return {name: sign for name in names if (sign := read_sign(layout, name)) is not None}
+
+
+def process_name(settings: Settings, name: str) -> str:
+    """Return the name of a process among all nodes that share the folder: `north.worker-1`, or `worker-1` alone."""
+    return f"{settings.node_name}.{name}" if settings.node_name else name
+
+
+def name_of_this_process(default: str) -> str:
+    """Return the name that the supervisor has given this process (`worker-2`), or the default."""
+    return next((argument for argument in sys.argv[1:] if not argument.startswith("-")), default)
+
+
+class PulseWatch:
+    """Tells which processes have died, by their heartbeats as seen from here: clocks of machines differ.
+
+    Args:
+        layout: where the heartbeats are.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, layout: StorageLayout, clock: Callable[[], float] = time.monotonic) -> None:
+        self._layout = layout
+        self._clock = clock
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def is_dead(self, process: str) -> bool:
+        """Say whether a process has given no sign for `DEAD_AFTER_S` seconds in which this one was asked."""
+        try:
+            beat = _file(self._layout, process).stat().st_mtime_ns
+        except FileNotFoundError:
+            beat = 0
+        now = self._clock()
+        last, since = self._seen.get(process, (None, now))
+        if beat != last:
+            since = now
+        self._seen[process] = (beat, since)
+        return now - since >= DEAD_AFTER_S
 
 
 def stop_event() -> threading.Event:

@@ -4,17 +4,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from app.jobs.accession import accession_key
+from app.jobs.history import Event, note, read_history
+from app.jobs.job import FINAL_STATES
+from app.jobs.keeping import empty_job, job_ids_of_instance, kept
 from app.jobs.layout import StorageLayout
-from app.jobs.queue import JobQueue, JobStatus, JobStep
+from app.jobs.lineage import read_lineage
+from app.jobs.queue import JobNotReady, JobQueue, JobStatus, JobStep, UnknownJob, queue_of
 from app.settings import Settings
 
 
 @dataclass(frozen=True)
 class JobDetail:
-    """A job with what has been done for it, in order."""
+    """A job with all that is known of it.
+
+    steps: what has been done for it, in order.
+    history: what happened besides, in order.
+    earlier, later: the other jobs of its series, by version.
+    kept: which of its folders are still there: `input`, `aside`, `output`.
+    """
 
     status: JobStatus
     steps: tuple[JobStep, ...]
+    history: tuple[Event, ...]
+    earlier: tuple[str, ...]
+    later: tuple[str, ...]
+    kept: tuple[str, ...]
 
 
 def list_jobs(settings: Settings, *, limit: int = 100) -> tuple[JobStatus, ...]:
@@ -27,16 +42,40 @@ def list_jobs(settings: Settings, *, limit: int = 100) -> tuple[JobStatus, ...]:
         return queue.recent(limit=limit)
 
 
+def find_jobs(settings: Settings, name: str) -> tuple[JobDetail, ...]:
+    """Return every job that a name leads to, oldest first.
+
+    Args:
+        settings: of the node.
+        name: a job id or the beginning of one; a Study, Series or SOP Instance UID, of a source or of a result; or an
+            accession number, which is kept nowhere (see `app.jobs.accession`).
+
+    Raises:
+        QueueUnavailable: the node has never run on this storage folder.
+        UnknownJob: there is none.
+    """
+    layout = StorageLayout(settings.storage.resolve())
+    with _queue(settings) as queue:
+        found = list(queue.find("accession", accession_key(layout, name)))
+        for attribute in ("study", "series"):
+            found += queue.find(attribute, name)
+        if not found:
+            found += [queue.get(job_id) for job_id in job_ids_of_instance(layout, name)]
+        if not found:
+            found.append(_by_id(queue, name))
+        return tuple(_detail(layout, queue, status) for status in sorted(found, key=lambda each: each.created_at))
+
+
 def show_job(settings: Settings, job_id: str) -> JobDetail:
-    """Return one job, named by its id or the beginning of it, with its steps.
+    """Return one job, named by its id or the beginning of it, with all that is known of it.
 
     Raises:
         QueueUnavailable: the node has never run on this storage folder.
         UnknownJob: no job, or more than one, begins so.
     """
+    layout = StorageLayout(settings.storage.resolve())
     with _queue(settings) as queue:
-        status = queue.get(job_id)
-        return JobDetail(status, queue.steps(status.job.job_id))
+        return _detail(layout, queue, queue.get(job_id))
 
 
 def retry_job(settings: Settings, job_id: str) -> JobStatus:
@@ -48,7 +87,9 @@ def retry_job(settings: Settings, job_id: str) -> JobStatus:
         JobNotReady: the job has not ended.
     """
     with _queue(settings) as queue:
-        return queue.retry(job_id)
+        status = queue.retry(job_id)
+        note(StorageLayout(settings.storage.resolve()), status.job.job_id, "retried_by_administrator")
+        return status
 
 
 def cancel_job(settings: Settings, job_id: str) -> JobStatus:
@@ -60,12 +101,55 @@ def cancel_job(settings: Settings, job_id: str) -> JobStatus:
         JobNotReady: the job has ended.
     """
     with _queue(settings) as queue:
-        return queue.cancel(job_id)
+        status = queue.cancel(job_id)
+        note(StorageLayout(settings.storage.resolve()), status.job.job_id, "cancelled_by_administrator")
+        return status
+
+
+def discard_job(settings: Settings, job_id: str) -> JobStatus:
+    """Remove the instances and results of a job that has ended, whatever the retention says; its record stays.
+
+    Raises:
+        QueueUnavailable: the node has never run on this storage folder.
+        UnknownJob: no job, or more than one, begins so.
+        JobNotReady: the job has not ended.
+    """
+    layout = StorageLayout(settings.storage.resolve())
+    with _queue(settings) as queue:
+        status = queue.get(job_id)
+        if status.state not in FINAL_STATES:
+            raise JobNotReady(f"job {status.job.job_id} is {status.state}; cancel it, or let it end")
+        empty_job(layout, status.job.job_id, because="discarded_by_administrator")
+        return status
+
+
+def _by_id(queue: JobQueue, name: str) -> JobStatus:
+    try:
+        return queue.get(name)
+    except UnknownJob as fault:
+        raise UnknownJob(
+            f"{name!r} is no job id, no UID of a study, series or instance and no accession number that is on record; "
+            "`spondyl jobs list` shows what is"
+        ) from fault
+
+
+def _detail(layout: StorageLayout, queue: JobQueue, status: JobStatus) -> JobDetail:
+    job_id = status.job.job_id
+    lineage = read_lineage(layout, status.job.series_instance_uid)
+    earlier = tuple(reversed(lineage.before(job_id)))
+    return JobDetail(
+        status=status,
+        steps=queue.steps(job_id),
+        history=read_history(layout, job_id),
+        earlier=earlier,
+        later=lineage.job_ids[len(earlier) + 1 :],
+        kept=kept(layout, job_id),
+    )
 
 
 @contextmanager
 def _queue(settings: Settings) -> Iterator[JobQueue]:
-    queue = JobQueue(StorageLayout(settings.storage.resolve()).queue_url)
+    queue = queue_of(settings)
     try:
         yield queue
     finally:

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dbos import DBOSClient, EnqueueOptions, WorkflowSerializationFormat, WorkflowStatus
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from app.jobs.job import FINAL_STATES, STATE_SENTENCES, JobOutcome, JobState, SeriesJob
+from app.jobs.layout import StorageLayout
+from app.settings import Settings
 from models.errors import SpondylError
 
 PROCESSING_QUEUE = "processing"
@@ -79,7 +82,23 @@ def enqueue_options(job: SeriesJob, *, delivery: bool) -> EnqueueOptions:
         "workflow_id": delivery_id(job.job_id) if delivery else job.job_id,
         "app_version": WORKFLOW_VERSION,
         "serialization_type": PORTABLE,
+        "attributes": _attributes(job),
     }
+
+
+def _attributes(job: SeriesJob) -> dict[str, str]:
+    """Return what a job is found by."""
+    return {"study": job.study_instance_uid, "series": job.series_instance_uid, "accession": job.accession_key}
+
+
+def queue_url(settings: Settings) -> str:
+    """Return the SQLAlchemy URL of the durable queue: the shared PostgreSQL, or the embedded one."""
+    return settings.queue_url or StorageLayout(settings.storage.resolve()).queue_url
+
+
+def queue_of(settings: Settings) -> "JobQueue":
+    """Return the queue of a node."""
+    return JobQueue(queue_url(settings))
 
 
 def delivery_id(job_id: str) -> str:
@@ -91,7 +110,7 @@ class JobQueue:
     """The queue as everybody but the worker sees it.
 
     Args:
-        url: SQLAlchemy URL of the database, see `StorageLayout.queue_url`.
+        url: SQLAlchemy URL of the database, see `queue_url`.
     """
 
     def __init__(self, url: str) -> None:
@@ -137,6 +156,21 @@ class JobQueue:
             reason = "more than one job begins with" if found else "no job begins with"
             raise UnknownJob(f"{reason} {job_id!r}; `spondyl jobs list` shows those there are")
         return self._statuses(found)[0]
+
+    def find(self, attribute: str, value: str) -> tuple[JobStatus, ...]:
+        """Return the jobs of a study, a series or an accession key, youngest first.
+
+        Args:
+            attribute: `study`, `series` or `accession`.
+            value: the UID or the key.
+
+        Raises:
+            QueueUnavailable: the database is not there yet.
+        """
+        wanted = {attribute: value}
+        return self._statuses(
+            self._ask(lambda client: client.list_workflows(name=PROCESSING_WORKFLOW, attributes=wanted, sort_desc=True))
+        )
 
     def steps(self, job_id: str) -> tuple[JobStep, ...]:
         """Return what has been done for a job, in order."""
@@ -193,6 +227,11 @@ class JobQueue:
         self._ask(lambda client: client.cancel_workflows([full_id, delivery_id(full_id)]))
         return self.get(full_id)
 
+    @property
+    def place(self) -> str:
+        """Where the queue is, without the password."""
+        return make_url(self._url).render_as_string(hide_password=True)
+
     def _statuses(self, processing: Sequence[WorkflowStatus]) -> tuple[JobStatus, ...]:
         ids = [delivery_id(record.workflow_id) for record in processing]
         delivering = {
@@ -206,8 +245,8 @@ class JobQueue:
             if self._client is None:
                 self._client = self._connect()
             return question(self._client)
-        except OperationalError as fault:
-            raise QueueUnavailable(f"the queue {self._url} cannot be read; is the node running?") from fault
+        except (OperationalError, ProgrammingError) as fault:  # not there, or no worker has made its tables yet
+            raise QueueUnavailable(f"the queue {self.place} cannot be read; is the node running?") from fault
 
     def _connect(self) -> DBOSClient:
         file = self._url.removeprefix("sqlite:///")

@@ -14,6 +14,10 @@ class ResultFault(SpondylError):
     """A result must not leave the node; nothing of its job is sent."""
 
 
+class EngineLost(SpondylError):
+    """The engine died, hung or took too much memory over a series; the message says which. A fresh one may try."""
+
+
 @dataclass(frozen=True)
 class RunAnswer:
     """How the work on one series ended.

@@ -11,7 +11,7 @@ from app.report import RunReport, SeriesReport, vertebra_labels
 from app.run import run_profiles
 from app.settings import Settings
 from models.errors import SpondylError
-from models.packs import discover_packs
+from models.packs import ModelPack, discover_packs
 from operators.dicom.identity import Profile
 from operators.engines import ENGINES
 
@@ -24,10 +24,11 @@ def engine_runner(settings: Settings) -> Runner:
     Args:
         settings: packs, device and default pack.
     """
-    _warm_up(settings)
+    packs = _warm_up(settings)
 
     def run(source: Path, targets: Mapping[str, Path]) -> RunAnswer:
-        return answer_of(run_profiles(source, cast(Mapping[Profile, Path], targets), settings=settings))
+        profiles = cast(Mapping[Profile, Path], targets)
+        return answer_of(run_profiles(source, profiles, settings=settings, packs=packs))
 
     return run
 
@@ -59,13 +60,16 @@ def _sentence(view: SeriesReport) -> str:
     return f"{len(labels)} vertebrae: {span} (numbering: {view.numbering})"
 
 
-def _warm_up(settings: Settings) -> None:
-    """Load what the first series would wait for; where it cannot be, each job will say why."""
+def _warm_up(settings: Settings) -> tuple[ModelPack, ...] | None:
+    """Load what the first series would wait for, and return the packs; None where each job has to say why not."""
     import_module("app.application")
     try:
-        for pack in discover_packs(settings.packs):
+        packs = discover_packs(settings.packs)
+        for pack in packs:
             if pack.name in settings.default_pack:
                 ENGINES.engine_for(pack, settings.device)
                 log.info("pack_loaded", pack=pack.name, digest=pack.digest[:12])
     except SpondylError as fault:
         log.error("pack_not_loaded", packs=settings.default_pack, reason=str(fault))
+        return None
+    return packs

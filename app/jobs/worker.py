@@ -1,8 +1,6 @@
-"""The worker process: keeps the networks loaded and runs the durable workflows."""
+"""The worker process: runs the durable workflows, and keeps an engine process warm for them."""
 
 import os
-import resource
-import shutil
 import sys
 import threading
 import time
@@ -10,47 +8,44 @@ from typing import NoReturn
 
 from dbos import DBOS
 
-from app.jobs.job import FINAL_STATES, JobState
+from app.jobs.engine_process import EngineLimits, EngineProcess
+from app.jobs.keeping import apply_retention
 from app.jobs.layout import StorageLayout
-from app.jobs.process import Heartbeat, stop_event
-from app.jobs.queue import (
-    DELIVERY_QUEUE,
-    PROCESSING_QUEUE,
-    WORKFLOW_VERSION,
-    JobQueue,
-    JobStatus,
-    QueueUnavailable,
-    UnknownJob,
-)
-from app.jobs.results import Runner
+from app.jobs.process import Heartbeat, name_of_this_process, process_name, stop_event
+from app.jobs.queue import DELIVERY_QUEUE, PROCESSING_QUEUE, WORKFLOW_VERSION, queue_of, queue_url
+from app.jobs.results import EngineLost, Runner
+from app.jobs.shares import share_of, this_machine
+from app.jobs.taking_over import TakingOver
 from app.jobs.workflow import register_workflows
 from app.logs import configure_logging, get_logger
-from app.settings import Retention, Settings, load_settings
+from app.settings import Settings, load_settings
 
-EXECUTOR = "worker-1"  # the same after a restart: so DBOS gives it back what it had begun
 POLLING_INTERVAL_S = 0.1
 ENDING_GRACE_S = 5
+TAKE_OVER_EVERY_S = 3.0
 RETENTION_EVERY_S = 600.0
-HOLOSCAN_STACK_BYTES = 32 << 20  # Holoscan's schedulers ask for it
+FIRST_WORKER = "worker-1"
 
 log = get_logger()
 
 
-def run_worker(settings: Settings, runner: Runner, stop: threading.Event) -> None:
+def run_worker(settings: Settings, runner: Runner, stop: threading.Event, *, name: str = FIRST_WORKER) -> None:
     """Process and deliver jobs until `stop` is set.
 
     Args:
         settings: of the node.
         runner: does the work on one series.
         stop: ends the worker; what it is doing is done again by the next one.
+        name: of this process in its node. The same after a restart, so that DBOS gives it back what it had begun.
     """
     layout = StorageLayout(settings.storage.resolve())
     layout.create()
+    executor = process_name(settings, name)
     DBOS(
         config={
             "name": "spondyl",
-            "system_database_url": layout.queue_url,
-            "executor_id": EXECUTOR,
+            "system_database_url": queue_url(settings),
+            "executor_id": executor,
             "application_version": WORKFLOW_VERSION,
             "log_level": "CRITICAL",
         }
@@ -60,64 +55,65 @@ def run_worker(settings: Settings, runner: Runner, stop: threading.Event) -> Non
     DBOS.register_queue(PROCESSING_QUEUE, worker_concurrency=1, polling_interval_sec=POLLING_INTERVAL_S)
     # Without a limit: a delivery that waits is a sleeping coroutine, and each destination has its own threads.
     DBOS.register_queue(DELIVERY_QUEUE, polling_interval_sec=POLLING_INTERVAL_S)
-    heartbeat = Heartbeat(layout, "worker")
+    heartbeat = Heartbeat(layout, executor)
     heartbeat.start()
     log.info("worker_ready")
-    _keep_house(layout, settings.retention, stop)
+    _keep_house(settings, TakingOver(layout, executor), stop, keeps_files=name == FIRST_WORKER)
     heartbeat.stop()
     DBOS.destroy(workflow_completion_timeout_sec=ENDING_GRACE_S)
     log.info("worker_stopped")
 
 
-def apply_retention(layout: StorageLayout, retention: Retention, *, now: float) -> int:
-    """Remove input and output of jobs that ended long enough ago; their records stay.
+def _keep_house(settings: Settings, taking_over: TakingOver, stop: threading.Event, *, keeps_files: bool) -> None:
+    layout = StorageLayout(settings.storage.resolve())
+    queue = queue_of(settings)
+    next_retention = time.monotonic() + RETENTION_EVERY_S
+    while not stop.wait(TAKE_OVER_EVERY_S):
+        try:
+            taking_over.look()
+        except Exception as fault:  # the database may be away for a while: the next round sees it
+            log.warning("take_over_postponed", fault=type(fault).__name__)
+        if keeps_files and time.monotonic() >= next_retention:
+            next_retention = time.monotonic() + RETENTION_EVERY_S
+            log.info("retention_applied", jobs=apply_retention(layout, settings.retention, queue, now=time.time()))
+    queue.close()
+
+
+def run_with_engine(settings: Settings, module: str, stop: threading.Event, *, name: str) -> None:
+    """Run a worker whose engine has a process of its own.
 
     Args:
-        layout: where the node keeps what.
-        retention: how long each kind is kept.
-        now: seconds since the epoch.
-
-    Returns:
-        How many jobs were emptied.
+        settings: of the node.
+        module: the program of the engine.
+        stop: ends both.
+        name: of this process in its node: `worker-` and its number.
     """
-    queue = JobQueue(layout.queue_url)
-    emptied = 0
+    number = int(name.rpartition("-")[2])
+    share = share_of(settings, this_machine(), number)
+    limits = EngineLimits(settings.workers.time_limit_s, share.memory_mib)
+    log_name = process_name(settings, f"engine-{number}")
+    engine = EngineProcess(module, limits, arguments=(log_name,), environment=share.environment)
     try:
-        for folder in layout.jobs.iterdir():
-            contents = [child for child in (folder / "input", folder / "output") if child.is_dir()]
-            if contents and _is_over(queue.get(folder.name), retention, now):
-                for child in contents:
-                    shutil.rmtree(child)
-                emptied += 1
-    except (QueueUnavailable, UnknownJob):  # a job that is not queued yet; the next round sees it
-        log.debug("retention_postponed")
+        engine.start()
+    except EngineLost as loss:  # each job will say so; one that has none in the way may be delivered meanwhile
+        log.error("engine_not_started", reason=str(loss))
+    try:
+        run_worker(settings, engine, stop, name=name)
     finally:
-        queue.close()
-    return emptied
+        engine.stop()
 
 
-def _is_over(status: JobStatus, retention: Retention, now: float) -> bool:
-    if status.state not in FINAL_STATES:
-        return False
-    hours = retention.failed_hours if status.state is JobState.FAILED else retention.delivered_hours
-    return hours is not None and now - status.updated_at.timestamp() > hours * 3600
+def main(engine: str = "app.jobs.engine") -> int:
+    """Run the worker with the settings in force.
 
-
-def _keep_house(layout: StorageLayout, retention: Retention, stop: threading.Event) -> None:
-    while not stop.wait(RETENTION_EVERY_S):
-        log.info("retention_applied", jobs=apply_retention(layout, retention, now=time.time()))
-
-
-def main() -> int:
-    """Run the worker with the settings in force and the engines."""
+    Args:
+        engine: the program of the engine.
+    """
     stop = stop_event()
     settings = load_settings()
-    configure_logging(settings.log_level, process="worker")
-    _, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    resource.setrlimit(resource.RLIMIT_STACK, (HOLOSCAN_STACK_BYTES, hard))
-    from app.jobs.runner import engine_runner  # noqa: PLC0415  only the real worker loads networks
-
-    run_worker(settings, engine_runner(settings), stop)
+    name = name_of_this_process(FIRST_WORKER)
+    configure_logging(settings.log_level, process=process_name(settings, name))
+    run_with_engine(settings, engine, stop, name=name)
     return 0
 
 

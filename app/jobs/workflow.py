@@ -8,7 +8,7 @@ import shutil
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -16,16 +16,20 @@ from dbos import DBOS
 
 from app.delivery.destinations import needed_profiles
 from app.jobs.delivering import Delivery, Record
-from app.jobs.job import JobOutcome, JobState, SeriesJob
+from app.jobs.history import note
+from app.jobs.job import STATE_SENTENCES, JobOutcome, JobState, SeriesJob
 from app.jobs.layout import PRIVATE_FOLDER, StorageLayout
+from app.jobs.lineage import lineage_lock, read_lineage
 from app.jobs.queue import DELIVERY_WORKFLOW, PROCESSING_WORKFLOW, enqueue_options
-from app.jobs.results import Runner, check_results
+from app.jobs.results import EngineLost, Runner, check_results
+from app.jobs.versions import mark_version, read_sent, write_sent
 from app.logs import get_logger
 from app.settings import Settings
 from models.errors import SpondylError
 
-# A series that kills the worker this often is left alone, so that the others get their turn.
-MAXIMUM_RECOVERIES = 3
+# The engine has a process of its own and cannot take the worker with it, so this is the power that fails again and
+# again; after so many times the job is left alone.
+MAXIMUM_RECOVERIES = 50
 
 STATE_AFTER: Mapping[str, JobState] = MappingProxyType(
     {"segmented": JobState.DELIVERING, "skipped": JobState.SKIPPED, "refused": JobState.REFUSED}
@@ -58,26 +62,49 @@ class _Processing:
         self._runner = runner
         self._layout = StorageLayout(settings.storage.resolve())
         self._profiles = needed_profiles(settings.destinations)
+        self._attempts = settings.workers.attempts
 
     def run(self, job: SeriesJob) -> JobOutcome:
-        outcome = _outcome(DBOS.run_step({"name": "infer"}, self.infer, job))
+        outcome = self._infer(job)
         if outcome.state is JobState.DELIVERING:
             outcome = _outcome(DBOS.run_step({"name": "verify"}, self.verify, job, outcome.sentence))
         if outcome.state is JobState.DELIVERING:
             DBOS.enqueue_workflow_with_options(enqueue_options(job, delivery=True), asdict(job), outcome.sentence)
         return outcome
 
+    def _infer(self, job: SeriesJob) -> JobOutcome:
+        """Run the engine, again in a fresh process where it is lost over this series."""
+        outcome = JobOutcome(JobState.QUEUED, "")
+        for attempt in range(1, self._attempts + 1):
+            step = "infer" if attempt == 1 else f"infer, attempt {attempt}"
+            outcome = _outcome(DBOS.run_step({"name": step}, self.infer, job))
+            if outcome.state is not JobState.QUEUED:
+                return outcome
+        return JobOutcome(JobState.FAILED, f"Set aside after {self._attempts} attempts: {outcome.sentence}")
+
     def infer(self, job: SeriesJob) -> Record:
         """Run the engine; a fault is an answer too, so that the job can say what it was."""
+        if read_lineage(self._layout, job.series_instance_uid).is_superseded(job.job_id):
+            return _record(JobState.SUPERSEDED, STATE_SENTENCES[JobState.SUPERSEDED])
         source = self._layout.job_input(job.job_id)
-        if not source.is_dir():
-            return _record(JobState.FAILED, "The instances are no longer kept: route the study again.")
+        kept = len(list(source.glob("*.dcm")))
+        if kept < job.instance_count:
+            words = f"{kept} of {job.instance_count} instances" if kept else "The instances"
+            return _record(JobState.FAILED, f"{words} are {'' if kept else 'no longer '}kept: route the series again.")
         shutil.rmtree(self._layout.job_folder(job.job_id) / "output", ignore_errors=True)
         targets = {profile: self._layout.job_output(job.job_id, profile) for profile in self._profiles}
         for folder in targets.values():
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
+        note(self._layout, job.job_id, "engine_began", worker=DBOS.executor_id)
+        return self._ask_engine(job, source, targets)
+
+    def _ask_engine(self, job: SeriesJob, source: Path, targets: Mapping[str, Path]) -> Record:
         try:
             answer = self._runner(source, targets)
+        except EngineLost as loss:
+            log.error("engine_lost", job=job.job_id, reason=str(loss))
+            note(self._layout, job.job_id, "engine_lost", worker=DBOS.executor_id, reason=str(loss))
+            return _record(JobState.QUEUED, str(loss))
         except SpondylError as fault:
             return _record(JobState.FAILED, str(fault))
         except Exception as fault:  # told by its place only: its words may quote the header of the patient
@@ -88,13 +115,23 @@ class _Processing:
         return _record(STATE_AFTER[answer.decision], answer.sentence)
 
     def verify(self, job: SeriesJob, sentence: str) -> Record:
-        """Look at the results of every encoding before any leaves the node."""
+        """Look at the results of every encoding, and put down what is about to leave the node."""
+        outputs = [self._layout.job_output(job.job_id, profile) for profile in self._profiles]
         try:
-            for profile in self._profiles:
-                check_results(self._layout.job_output(job.job_id, profile), job.study_instance_uid)
+            for output in outputs:
+                check_results(output, job.study_instance_uid)
         except SpondylError as fault:
             return _record(JobState.FAILED, str(fault))
-        return _record(JobState.DELIVERING, sentence)
+        with lineage_lock(self._layout):  # so that of two versions at the same time the later one knows of the other
+            lineage = read_lineage(self._layout, job.series_instance_uid)
+            if lineage.is_superseded(job.job_id):
+                return _record(JobState.SUPERSEDED, STATE_SENTENCES[JobState.SUPERSEDED])
+            earlier = [each for job_id in lineage.before(job.job_id) for each in read_sent(self._layout, job_id)]
+            to_send = mark_version(outputs, job.version, earlier)
+            write_sent(self._layout, job.job_id, to_send)
+        if not to_send:
+            return _record(JobState.DELIVERED, f"{sentence}. All results were sent for an earlier version.")
+        return _record(JobState.DELIVERING, f"{sentence}; version {job.version}" if earlier else sentence)
 
 
 def _record(state: JobState, sentence: str) -> Record:

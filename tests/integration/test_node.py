@@ -169,7 +169,7 @@ def test_no_log_line_names_a_patient(site: Site) -> None:
 def test_a_worker_killed_in_the_middle_costs_nothing_but_time(site: Site) -> None:
     """SIGKILL while the engine runs: the supervisor starts another, the queue gives it the job, one result arrives."""
     dataset = site.study()
-    worker = site.node.sign("worker")
+    worker = site.node.sign("worker-1")
     assert worker is not None
     (site.gate / "hold").touch()
     site.route(dataset)

@@ -38,7 +38,7 @@ def test_every_verb_is_there() -> None:
 def test_every_group_shows_its_verbs(group: list[str]) -> None:
     """A group alone explains itself."""
     verbs = {
-        "jobs": ["list", "show", "retry", "cancel"],
+        "jobs": ["list", "show", "retry", "cancel", "discard"],
         "models": ["list", "verify", "import", "export"],
         "phantom": ["xray", "mr"],
     }

@@ -11,7 +11,7 @@ from pydicom.dataset import FileDataset
 from pydicom.misc import is_dicom
 from pydicom.uid import DeflatedExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from app.gateway.inbox import PREAMBLE_LENGTH, Inbox, read_jobs
+from app.gateway.inbox import PREAMBLE_LENGTH, Inbox
 from app.gateway.instance import DataSetMismatch, DataSetUnreadable, InboxFull, UnsafeUID, checked_uid
 from app.jobs.job import SeriesJob
 from app.jobs.layout import StorageLayout
@@ -145,7 +145,7 @@ def test_two_series_on_one_association_are_two_jobs(inbox: Inbox) -> None:
 def test_a_process_that_died_finds_what_was_arriving(inbox: Inbox, layout: StorageLayout, clock: Clock) -> None:
     """An accepted instance is processed even if the node crashed before its series was complete."""
     inbox.accept(received(radiograph()), 1)
-    (layout.partial / "torn").write_bytes(b"ab" * 64 + b"DICM half an inst")
+    (layout.partial / "gateway" / "torn").write_bytes(b"ab" * 64 + b"DICM half an inst")
 
     restarted = new_inbox(layout, clock)
     assert restarted.recover() == 1
@@ -153,8 +153,8 @@ def test_a_process_that_died_finds_what_was_arriving(inbox: Inbox, layout: Stora
     clock.now += QUIET_S
     (taken,) = restarted.take_complete()
 
-    assert list(layout.partial.iterdir()) == []
-    assert read_jobs(layout) == (taken.job,)
+    assert list((layout.partial / "gateway").iterdir()) == []
+    assert layout.job_input(taken.job.job_id).is_dir()
 
 
 def test_an_instance_whose_rename_was_lost_with_the_power_is_placed_at_the_next_start(
@@ -164,7 +164,7 @@ def test_an_instance_whose_rename_was_lost_with_the_power_is_placed_at_the_next_
     inbox.accept(received(radiograph()), 1)
     ((uid, series),) = ((each.name, each) for each in layout.arriving.iterdir())
     (file,) = (series / "input").iterdir()
-    file.rename(layout.partial / "whole")
+    file.rename(layout.partial / "gateway" / "whole")
     (series / "input").rmdir()
     series.rmdir()
 
@@ -236,7 +236,7 @@ def test_a_full_disk_is_said_before_anything_is_written(layout: StorageLayout, c
 
     with pytest.raises(InboxFull, match="make room"):
         inbox.accept(received(radiograph()), 1)
-    assert list(layout.partial.iterdir()) == []
+    assert list((layout.partial / "gateway").iterdir()) == []
 
 
 def test_a_data_set_of_another_sop_class_than_the_requests_is_refused(inbox: Inbox) -> None:

@@ -1,0 +1,95 @@
+"""What of a job is still in its folder, for how long, and how it is removed."""
+
+import shutil
+
+from app.jobs.history import note
+from app.jobs.job import FINAL_STATES, JobState
+from app.jobs.layout import StorageLayout
+from app.jobs.lineage import read_lineage
+from app.jobs.queue import JobQueue, JobStatus, QueueUnavailable, UnknownJob
+from app.jobs.versions import SENT_RECORD
+from app.logs import get_logger
+from app.settings import Retention
+
+KINDS = ("input", "aside", "output")
+# A delivery is safe to forget where the destination has proven that it keeps it, or is believed to.
+SAFE_PROOFS = frozenset({"proven", "trusted"})
+
+log = get_logger()
+
+
+def kept(layout: StorageLayout, job_id: str) -> tuple[str, ...]:
+    """Return which folders of a job are still there."""
+    return tuple(kind for kind in KINDS if (layout.job_folder(job_id) / kind).is_dir())
+
+
+def empty_job(layout: StorageLayout, job_id: str, *, because: str) -> bool:
+    """Remove what a job keeps, and say whether there was anything.
+
+    Args:
+        layout: where the node keeps what.
+        job_id: of the job.
+        because: an event word for the history.
+    """
+    folders = kept(layout, job_id)
+    for kind in folders:
+        shutil.rmtree(layout.job_folder(job_id) / kind, ignore_errors=True)  # another worker may be at it too
+    if folders:
+        note(layout, job_id, because, removed=list(folders))
+    return bool(folders)
+
+
+def apply_retention(layout: StorageLayout, retention: Retention, queue: JobQueue, *, now: float) -> int:
+    """Remove the instances and results of jobs that ended long enough ago; their records stay.
+
+    Args:
+        layout: where the node keeps what.
+        retention: how long each kind is kept.
+        queue: what knows how the jobs ended.
+        now: seconds since the epoch.
+
+    Returns:
+        How many jobs were emptied.
+    """
+    emptied = 0
+    try:
+        for folder in layout.jobs.iterdir():
+            if kept(layout, folder.name) and is_over(queue.get(folder.name), retention, now):
+                emptied += empty_job(layout, folder.name, because="retention")
+    except (QueueUnavailable, UnknownJob):  # a job that is not queued yet; the next round sees it
+        log.debug("retention_postponed")
+    return emptied
+
+
+def is_over(status: JobStatus, retention: Retention, now: float) -> bool:
+    """Say whether nobody needs the instances and results of a job any more.
+
+    A job that failed, was stopped, or whose delivery is not proven counts as failed: somebody has to decide.
+    """
+    if status.state not in FINAL_STATES:
+        return False
+    unproven = status.state is JobState.DELIVERED and status.proof not in SAFE_PROOFS
+    failed = unproven or status.state in (JobState.FAILED, JobState.CANCELLED)
+    hours = retention.failed_hours if failed else retention.delivered_hours
+    return hours is not None and now - status.updated_at.timestamp() > hours * 3600
+
+
+def job_ids_of_instance(layout: StorageLayout, sop_instance_uid: str) -> tuple[str, ...]:
+    """Return the jobs that an instance belongs to, as a source or as a result, oldest first.
+
+    A look into every record: slower than by study, and asked for by hand only.
+    """
+    if not sop_instance_uid.replace(".", "").isdigit():
+        return ()
+    quoted = f'"{sop_instance_uid}"'.encode("ascii")
+    found = [record.parent.name for record in layout.jobs.glob(f"*/{SENT_RECORD}") if quoted in record.read_bytes()]
+    found += [file.parent.parent.name for file in layout.jobs.glob(f"*/input/{sop_instance_uid}.dcm")]
+    for record in layout.series.glob("*.json"):
+        content = record.read_bytes()
+        if quoted in content:
+            found += _job_ids(layout, record.stem)
+    return tuple(dict.fromkeys(found))
+
+
+def _job_ids(layout: StorageLayout, series_instance_uid: str) -> tuple[str, ...]:
+    return read_lineage(layout, series_instance_uid).job_ids
