@@ -1,10 +1,12 @@
 """Which series are complete: the rules, on a clock of numbers."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.gateway.assembly import ArrivingSeries, complete_at, is_complete
+from app.gateway.assembly import FOREIGN_GRACE_S, ArrivingSeries, complete_at, is_complete, why_complete
 from app.jobs.job import job_identity
 
 QUIET_S = 5.0
@@ -68,6 +70,31 @@ def test_a_volume_is_complete_only_after_the_quiet_time() -> None:
 
     assert not is_complete(series, 104.9, quiet_s=QUIET_S)
     assert is_complete(series, 105.0, quiet_s=QUIET_S)
+
+
+def test_a_volume_that_is_known_to_be_whole_is_complete_with_its_association() -> None:
+    """The peers wait 60 s and more; see `app.gateway.wholeness` for how it is known."""
+    series = arrived("MR")
+
+    assert not series.may_be_whole
+    sent = series.without_association(1, in_order=True)
+    assert sent.may_be_whole
+    whole = replace(sent, is_whole=True)
+    assert is_complete(whole, 100.0, quiet_s=QUIET_S)
+    assert why_complete(whole) == "its association was released and its slices are whole"
+    assert whole.with_instance("1.2.3.5", "cd", 2, 101.0).is_whole is None
+
+
+def test_a_volume_whose_association_broke_is_not_asked_if_it_is_whole() -> None:
+    """Its sender comes again."""
+    assert not arrived("MR").without_association(1, in_order=False).may_be_whole
+
+
+def test_a_series_that_another_gateway_receives_is_left_to_it_for_a_while() -> None:
+    """Else both would take it whenever its sender pauses."""
+    series = replace(arrived("DX"), is_foreign=True, open_associations=frozenset())
+
+    assert complete_at(series, QUIET_S) == 100.0 + QUIET_S + FOREIGN_GRACE_S
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(0, 50)), min_size=1, max_size=12))

@@ -1,8 +1,11 @@
 """The inbox: durable before success, private, and a job once only."""
 
 import os
+import shutil
 import stat
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,9 @@ from app.gateway.inbox import PREAMBLE_LENGTH, Inbox
 from app.gateway.instance import DataSetMismatch, DataSetUnreadable, InboxFull, UnsafeUID, checked_uid
 from app.jobs.job import SeriesJob
 from app.jobs.layout import StorageLayout
+from app.jobs.lineage import read_lineage
 from tests.made_dicom import made_dx
+from tests.made_mr import made_mr
 from tests.received import received
 
 QUIET_S = 5.0
@@ -133,6 +138,158 @@ def test_a_repeat_brings_back_the_instances_that_retention_removed(inbox: Inbox,
     release(inbox, radiograph())
 
     assert [f.name for f in layout.job_input(job.job_id).iterdir()] == [file.name]
+
+
+def volume(count: int = 6, **options: Any) -> list[FileDataset]:
+    """Return the slices of a small MR series."""
+    return made_mr(np.zeros((count, 4, 4), np.uint16), **options)
+
+
+def changed(dataset: FileDataset) -> FileDataset:
+    """Return a copy of an instance with another content under the same UIDs."""
+    other = deepcopy(dataset)
+    other.StudyDescription = "corrected"
+    return other
+
+
+def names(folder: Path) -> list[str]:
+    """Return the SOP Instance UIDs of the files in a folder."""
+    return sorted(file.name.split(".dcm")[0] for file in folder.iterdir())
+
+
+def test_a_volume_starts_without_the_quiet_time_when_its_slices_are_whole(inbox: Inbox) -> None:
+    """The clock stands still here."""
+    (job,) = release(inbox, *volume())
+
+    assert (job.instance_count, job.version) == (6, 1)
+
+
+def test_a_volume_with_a_gap_waits_for_the_quiet_time(inbox: Inbox, clock: Clock) -> None:
+    """The slice may be on its way."""
+    slices = volume()
+
+    assert release(inbox, *slices[:2], *slices[3:]) == []
+    clock.now += QUIET_S
+    (taken,) = inbox.take_complete()
+    assert taken.job.instance_count == 5
+
+
+def test_late_slices_make_one_more_version_of_the_whole_series(
+    inbox: Inbox, layout: StorageLayout, clock: Clock
+) -> None:
+    """Not a fragment of its own: the slices that came before are part of it, linked and not copied."""
+    slices = volume(9)
+    (first,) = release(inbox, *slices[:6])
+    release(inbox, *slices[6:])
+    clock.now += QUIET_S
+    (taken,) = inbox.take_complete()
+
+    second = taken.job
+    assert (second.version, second.instance_count) == (2, 9)
+    assert names(layout.job_input(second.job_id)) == sorted(str(each.SOPInstanceUID) for each in slices)
+    lineage = read_lineage(layout, first.series_instance_uid)
+    assert lineage.job_ids == (first.job_id, second.job_id)
+    assert lineage.is_superseded(first.job_id) and not lineage.is_superseded(second.job_id)
+    one = f"{slices[0].SOPInstanceUID}.dcm"
+    assert (layout.job_input(second.job_id) / one).samefile(layout.job_input(first.job_id) / one)
+
+
+def test_a_part_of_a_series_that_comes_again_is_a_repeat_of_the_whole(inbox: Inbox, clock: Clock) -> None:
+    """A second archive that has only some of the slices adds nothing."""
+    slices = volume()
+    (job,) = release(inbox, *slices)
+
+    inbox.accept(received(slices[3]), 2)
+    clock.now += QUIET_S
+    (taken,) = inbox.take_complete()
+
+    assert (taken.job, taken.is_repeat) == (job, True)
+
+
+def test_an_instance_twice_in_one_association_counts_once(inbox: Inbox) -> None:
+    """Senders repeat what they are not sure of."""
+    slices = volume()
+
+    (job,) = release(inbox, *slices, slices[0], slices[5])
+
+    assert job.instance_count == 6
+
+
+def test_the_first_content_of_an_instance_counts_and_the_other_is_set_aside(
+    inbox: Inbox, layout: StorageLayout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither overwrites nor is lost; the log says so."""
+    dataset = radiograph()
+    (job,) = release(inbox, dataset, changed(dataset))
+
+    (file,) = layout.job_input(job.job_id).iterdir()
+    assert dcmread(file).StudyDescription == dataset.StudyDescription
+    (other,) = layout.job_aside(job.job_id).iterdir()
+    assert dcmread(other).StudyDescription == "corrected"
+    assert "instance_set_aside" in "".join(capsys.readouterr())
+
+
+def test_other_content_for_an_instance_of_an_earlier_job_is_set_aside_and_makes_no_job(
+    inbox: Inbox, layout: StorageLayout
+) -> None:
+    """The same instances are the same job, whatever a second archive has changed in their headers."""
+    dataset = radiograph()
+    (job,) = release(inbox, dataset)
+
+    assert release(inbox, changed(dataset)) == []
+    assert names(layout.job_aside(job.job_id))[0].startswith(str(dataset.SOPInstanceUID))
+
+
+def test_another_pack_is_another_job_of_the_same_series(layout: StorageLayout, clock: Clock) -> None:
+    """Routing a study again after an update gives a new result, which supersedes the old one."""
+    packs = ["pack 1"]
+    inbox = Inbox(layout, quiet_s=QUIET_S, clock=clock, minimum_free_bytes=0, packs=lambda _modality: packs)
+    (first,) = release(inbox, radiograph())
+    packs[:] = ["pack 2"]
+
+    (second,) = release(inbox, radiograph())
+
+    assert (first.version, second.version) == (1, 2)
+    assert first.job_id != second.job_id
+
+
+def test_a_series_that_comes_by_two_gateways_is_one_job(layout: StorageLayout, clock: Clock) -> None:
+    """Behind a load balancer each association of a sender may end at another gateway."""
+    north, south = (
+        Inbox(layout, quiet_s=QUIET_S, clock=clock, minimum_free_bytes=0, gateway=name) for name in ("north", "south")
+    )
+    slices = volume(10)
+    for dataset in slices[:5]:
+        north.accept(received(dataset), 1)
+    for dataset in slices[5:]:
+        south.accept(received(dataset), 1)
+    north.association_ended(1, in_order=True)
+    south.association_ended(1, in_order=True)
+
+    assert north.take_complete() == ()  # it sees that there is more than came to it
+    clock.now += QUIET_S
+    taken = [*north.take_complete(), *south.take_complete()]
+
+    assert [each.job.instance_count for each in taken] == [10]
+
+
+def test_what_a_dead_gateway_has_left_behind_is_taken_up_by_another(layout: StorageLayout, clock: Clock) -> None:
+    """Whole parts, series that it was taking, and series that were arriving."""
+    dead = Inbox(layout, quiet_s=QUIET_S, clock=clock, minimum_free_bytes=0, gateway="dead")
+    datasets = [radiograph(instance_number=number) for number in (1, 2, 3)]
+    for dataset in datasets:
+        dead.accept(received(dataset), 1)
+    part, taking, _ = (layout.arriving / str(dataset.SeriesInstanceUID) for dataset in datasets)
+    (file,) = (part / "input").iterdir()
+    file.rename(layout.partial / "dead" / "part")
+    shutil.rmtree(part)
+    taking.rename(layout.taking / "dead" / "series")
+
+    living = Inbox(layout, quiet_s=QUIET_S, clock=clock, minimum_free_bytes=0, gateway="living")
+    assert living.recover() == 1
+    assert living.recover(["dead"]) == 3
+    clock.now += QUIET_S
+    assert len(living.take_complete()) == 3
 
 
 def test_two_series_on_one_association_are_two_jobs(inbox: Inbox) -> None:
