@@ -1,0 +1,104 @@
+"""The engine in a process of its own: it may die, hang or grow, and the worker goes on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.jobs.engine_process import EngineLimits, EngineProcess
+from app.jobs.results import EngineLost, ResultFault
+from app.jobs.shares import Machine, Share, share_of, worker_count
+from app.settings import Settings
+from app.work_settings import Workers
+from tests.made_dicom import made_dx
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[EngineProcess]:
+    """Return an engine that stays warm for the tests of this module."""
+    process = EngineProcess("tests.hostile_engine", EngineLimits(time_limit_s=2.0, memory_mib=400))
+    yield process
+    process.stop()
+
+
+def series(folder: Path, body_part: str) -> Path:
+    """Write a series of one radiograph and return its folder."""
+    source = folder / "job" / "input"
+    source.mkdir(parents=True)
+    made_dx(np.eye(8), body_part=body_part).save_as(source / "1.dcm", enforce_file_format=True)
+    return source
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("body_part", "reason"),
+    [
+        ("CRASH", "it ended with status 3"),
+        ("SIGNAL", "it was ended by SIGSEGV"),
+        ("HANG", r"it took longer than 2 s \(workers.time_limit_s\)"),
+        ("EATER", r"it took more than 400 MiB of memory \(workers.memory_mib\)"),
+    ],
+)
+def test_a_series_that_takes_the_engine_with_it_is_told_how(
+    engine: EngineProcess, tmp_path: Path, body_part: str, reason: str
+) -> None:
+    """The administrator has to know whether to give it more time, more memory, or to look at the series."""
+    with pytest.raises(EngineLost, match=f"the engine was lost: {reason}"):
+        engine(series(tmp_path, body_part), {"standard": tmp_path})
+
+    healthy = series(tmp_path / "next", "CSPINE")
+    assert engine(healthy, {"standard": tmp_path}).decision == "segmented"
+
+
+@pytest.mark.slow
+def test_a_fault_of_the_engine_is_an_answer_and_keeps_it_warm(engine: EngineProcess, tmp_path: Path) -> None:
+    """Only a process that is lost is replaced; and no exception carries a patient's name over the pipe."""
+    engine(series(tmp_path / "a", "CSPINE"), {"standard": tmp_path})
+    with pytest.raises(ResultFault, match="ValueError in capture_worker.py"):
+        engine(series(tmp_path / "b", "KNEE"), {"standard": tmp_path})
+    engine(series(tmp_path / "c", "CSPINE"), {"standard": tmp_path})
+
+    assert len({begun.name.split("-")[2] for begun in tmp_path.glob("*/job/begun-*")}) == 1
+
+
+@pytest.mark.slow
+def test_an_engine_that_does_not_start_is_told(tmp_path: Path) -> None:
+    """A broken installation must not look like a broken series."""
+    engine = EngineProcess("tests.no_such_engine", EngineLimits(time_limit_s=2.0, memory_mib=400))
+
+    with pytest.raises(EngineLost, match="it ended with status 1"):
+        engine(series(tmp_path, "CSPINE"), {"standard": tmp_path})
+
+
+def shares(settings: Settings, machine: Machine) -> list[Share]:
+    """Return what each worker gets."""
+    return [share_of(settings, machine, number + 1) for number in range(worker_count(settings, machine))]
+
+
+def test_a_node_without_a_gpu_has_one_worker_with_every_core() -> None:
+    """`workers.count: auto`."""
+    assert shares(Settings(), Machine(8, 10_000, ())) == [Share(8, 8000, None)]
+
+
+def test_a_node_has_a_worker_per_gpu_and_each_sees_its_own() -> None:
+    """No worker can take memory from the GPU of another."""
+    found = shares(Settings(), Machine(8, 10_000, ("0", "1")))
+
+    assert found == [Share(4, 4000, "0"), Share(4, 4000, "1")]
+    assert found[1].environment["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+def test_workers_take_gpus_by_turns_and_share_cores_and_memory() -> None:
+    """Three workers, two GPUs, five cores."""
+    settings = Settings(workers=Workers(count=3))
+
+    assert [share.gpu for share in shares(settings, Machine(5, 9_000, ("0", "1")))] == ["0", "1", "0"]
+    assert shares(settings, Machine(2, 9_000, ()))[2] == Share(1, 2400, None)
+
+
+def test_the_settings_outweigh_the_sharing() -> None:
+    """Who knows the machine better may say so; a named device is taken as it stands."""
+    settings = Settings(device="cuda:1", workers=Workers(count=2, threads=6, memory_mib=4096))
+
+    assert shares(settings, Machine(8, 10_000, ("0", "1"))) == [Share(6, 4096, None)] * 2
