@@ -14,8 +14,8 @@ RUN --mount=type=cache,target=/var/cache/uv --mount=type=secret,id=authorities,t
     TORCH_INDEX="${TORCH_INDEX}" ./run packages /opt/spondyl
 
 # --- the application as it will lie in the image --------------------------------------------------------------------
-FROM packages AS application
-ENV PATH=/opt/spondyl/bin:$PATH PYTHONPATH=/image/opt/holoscan/app
+FROM ${BASE_IMAGE} AS application
+ENV PYTHONPATH=/image/opt/holoscan/app PYTHONDONTWRITEBYTECODE=1
 COPY app /image/opt/holoscan/app/app
 COPY operators /image/opt/holoscan/app/operators
 COPY models /image/opt/holoscan/app/models
@@ -23,13 +23,13 @@ COPY manifests /image/opt/holoscan/app/manifests
 COPY app.yaml pyproject.toml LICENSE /image/opt/holoscan/app/
 COPY app.yaml /image/var/holoscan/app.yaml
 COPY README.md CHANGELOG.md LICENSE docs /image/opt/holoscan/docs/
-RUN set -eu; cd /image; mv opt/holoscan/app/models/packs opt/holoscan/models; \
+RUN --mount=type=bind,from=packages,source=/opt/spondyl,target=/opt/spondyl \
+    set -eu; cd /image; mv opt/holoscan/app/models/packs opt/holoscan/models; \
     mkdir -p usr/local/bin var/holoscan/input var/holoscan/output var/holoscan/logs var/holoscan/work; \
-    python3 -m app.manifest etc/holoscan opt/holoscan/models; cp -r etc/holoscan etc/monai; \
+    /opt/spondyl/bin/python3 -m app.manifest etc/holoscan opt/holoscan/models; cp -r etc/holoscan etc/monai; \
     printf '#!/bin/sh\nexec python3 -m app.map_tools "$@"\n' >var/holoscan/tools; \
     printf '#!/bin/sh\nexec python3 -c "from app.cli import main; main()" "$@"\n' >usr/local/bin/spondyl; \
-    find . -name __pycache__ -prune -exec rm -rf {} +; \
-    python3 -m compileall -q -s /image -p / opt/holoscan/app; \
+    /opt/spondyl/bin/python3 -m compileall -q -s /image -p / opt/holoscan/app; \
     chmod -R u=rwX,go=rX .; chmod 755 var/holoscan/tools usr/local/bin/spondyl; \
     chown 1000:1000 var/holoscan/output var/holoscan/logs var/holoscan/work
 
@@ -59,7 +59,7 @@ ENV HOLOSCAN_APPLICATION=/opt/holoscan/app \
     SPONDYL_STORAGE=/var/holoscan/work/spondyl-data \
     SPONDYL_NODE__HOST=0.0.0.0 \
     SPONDYL_DASHBOARD__HOST=0.0.0.0 \
-    PATH=/opt/spondyl/bin:/usr/local/bin:/usr/bin:/bin \
+    PATH=/opt/spondyl/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONPATH=/opt/holoscan/app \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
