@@ -109,7 +109,9 @@ def run_demo(out: Path, settings: Settings) -> int:
 
 
 def _demo_settings(settings: Settings, scratch: Path, receiver: Receiver) -> Settings:
-    destination = Destination(name=DESTINATION, ae_title=receiver.ae_title, host="127.0.0.1", port=receiver.port)
+    destination = Destination(
+        name=DESTINATION, ae_title=receiver.ae_title, host="127.0.0.1", port=receiver.port, proof="none"
+    )
     return settings.model_copy(
         update={
             "node": settings.node.model_copy(update={"host": "127.0.0.1", "port": 0}),

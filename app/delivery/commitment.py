@@ -17,6 +17,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import
     StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
+    Verification,
 )
 
 from app.delivery.association import Peer, associate, why_not
@@ -50,9 +51,9 @@ def offers_of(peer: Peer, *, calling_ae_title: str) -> tuple[Offer, ...]:
     Raises:
         PeerAway: it cannot be asked.
     """
-    association = _open(
-        peer, calling_ae_title, (StorageCommitmentPushModel, StudyRootQueryRetrieveInformationModelFind)
-    )
+    # With Verification, which everybody offers: else a peer that offers neither would look like one that is away.
+    proposed = (StorageCommitmentPushModel, StudyRootQueryRetrieveInformationModelFind, Verification)
+    association = _open(peer, calling_ae_title, proposed)
     accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
     association.release()
     wanted = {
