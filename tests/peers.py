@@ -5,13 +5,22 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 PATIENCE_S = 60.0
+NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
+# Orthanc with a DICOMweb service below /dicom-web, as Debian installs its plug-in.
+DICOMWEB: Mapping[str, object] = MappingProxyType(
+    {
+        "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+)
 
 
 def free_port() -> int:
@@ -68,8 +77,8 @@ class Pacs:
 
 
 @contextmanager
-def running_pacs(folder: Path, *, node_port: int) -> Iterator[Pacs]:
-    """Run an Orthanc called PACS that knows the node as SPONDYL at a port of this machine."""
+def running_pacs(folder: Path, *, node_port: int, options: Mapping[str, object] = NO_OPTIONS) -> Iterator[Pacs]:
+    """Run an Orthanc called PACS that knows the node as SPONDYL at a port of this machine; `options` are Orthanc's."""
     pacs = Pacs(free_port(), free_port())
     folder.mkdir()
     configuration = {
@@ -84,6 +93,7 @@ def running_pacs(folder: Path, *, node_port: int) -> Iterator[Pacs]:
         "DicomAlwaysAllowStore": True,
         "UnknownSopClassAccepted": True,
         "DicomModalities": {"SPONDYL": ["SPONDYL", "127.0.0.1", node_port]},
+        **options,
     }
     (folder / "orthanc.json").write_text(json.dumps(configuration))
     with _running(["Orthanc", str(folder / "orthanc.json")], folder / "orthanc.log"):

@@ -15,15 +15,17 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 @dataclass
 class Receiver:
-    """Listens on a free port of this machine while it is entered as a context.
+    """Listens on this machine while it is entered as a context; port 0 takes any free port.
 
     folder: where the instances go, as `<Study Instance UID>/<SOP Instance UID>.dcm`.
     ae_title: its own title.
+    port: where it listens, known once it is entered.
     counts: SOP Instance UID → how often it has come.
     """
 
     folder: Path
     ae_title: str = "RECEIVER"
+    port: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _server: ThreadedAssociationServer | None = None
@@ -34,7 +36,9 @@ class Receiver:
         entity.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
-        self._server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._keep)])
+        handlers = [(evt.EVT_C_STORE, self._keep)]
+        self._server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self.port = int(self._server.server_address[1]) if self._server is not None else 0
         return self
 
     def __exit__(
@@ -43,11 +47,6 @@ class Receiver:
         """Stop listening."""
         if self._server is not None:
             self._server.shutdown()
-
-    @property
-    def port(self) -> int:
-        """The port it listens on, once entered."""
-        return int(self._server.server_address[1]) if self._server is not None else 0
 
     def wait_until(self, condition: Callable[[dict[str, int]], bool], timeout_s: float) -> bool:
         """Wait until what has come meets a condition; return whether it does.
