@@ -10,14 +10,14 @@ from app.jobs.job import FINAL_STATES
 from app.jobs.queries import list_jobs
 from app.jobs.queue import JobStatus, QueueUnavailable
 from app.serve import MODULES, Node
-from app.settings import Dashboard, Destination, Settings
+from app.settings import Dashboard, Destination, Settings, WebDestination
 from app.settings import Node as NodeSettings
 
 CAPTURING = {**MODULES, "worker": "tests.capture_worker"}
 PATIENCE_S = 120.0
 
 
-def node_settings(storage: Path, *destinations: Destination, port: int = 0) -> Settings:
+def node_settings(storage: Path, *destinations: Destination | WebDestination, port: int = 0) -> Settings:
     """Return the settings of a node on free ports of this machine."""
     return Settings(
         node=NodeSettings(port=port),

@@ -9,6 +9,7 @@ from fastapi.templating import Jinja2Templates
 from app.dashboard.metrics import metrics_text, missing_processes
 from app.jobs.layout import StorageLayout
 from app.jobs.queue import JobQueue, JobStatus, QueueUnavailable, queue_of
+from app.jobs.space import space_fault
 from app.settings import Settings
 
 SHOWN_JOBS = 50
@@ -29,6 +30,9 @@ def build_page(settings: Settings) -> FastAPI:
 
     @page.get("/healthz")
     def healthz() -> PlainTextResponse:
+        fault = space_fault(layout.root, settings.node.limits.minimum_free_mib << 20)
+        if fault is not None:
+            return PlainTextResponse(f"full: {fault}\n", status_code=503)
         return PlainTextResponse("alive\n")
 
     @page.get("/readyz")

@@ -36,8 +36,8 @@ class Receiver:
         entity.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
-        handlers = [(evt.EVT_C_STORE, self._keep)]
-        self._server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        address = ("127.0.0.1", self.port)
+        self._server = entity.start_server(address, block=False, evt_handlers=[(evt.EVT_C_STORE, self._keep)])
         self.port = int(self._server.server_address[1]) if self._server is not None else 0
         return self
 

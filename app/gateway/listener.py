@@ -112,7 +112,7 @@ class Listener(ThreadedAssociationServer):
     request_queue_size = 128
 
     def __init__(
-        self, *args: Any, access: Access, limits: Limits, tls: ssl.SSLContext | None = None, **kwargs: Any
+        self, *args: Any, access: Access, limits: Limits, tls: ssl.SSLContext | None, **kwargs: Any
     ) -> None:
         self.limits = limits
         self._access = access
@@ -122,7 +122,7 @@ class Listener(ThreadedAssociationServer):
         self._associations: dict[Association, float] = {}  # → time limit of those that are not established
         self._declined = 0
         self._tell_at = 0.0
-        super().__init__(*args, **kwargs, request_handler=GuardedHandler)
+        super().__init__(*args, **kwargs)
 
     def joined(self, association: Association) -> None:
         """Note that a connection has asked for an association."""
@@ -177,7 +177,7 @@ class Listener(ThreadedAssociationServer):
         super().service_actions()
         now = time.monotonic()
         with self._lock:
-            late = [connection for connection, limit in self._waiting.items() if limit < now]
+            late: list[socket.socket | None] = [each for each, limit in self._waiting.items() if limit < now]
             for association, limit in self._associations.items():
                 if limit < now and not association.is_established and association.dul.socket is not None:
                     late.append(association.dul.socket.socket)

@@ -11,10 +11,12 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import
     StorageCommitmentPushModel,
     Verification,
 )
+from pynetdicom.transport import AddressInformation
 
 from app.gateway.access import Access
 from app.gateway.inbox import Inbox, ReceivedInstance
@@ -25,7 +27,7 @@ from app.gateway.instance import (
     InboxRefusal,
     UnsafeUID,
 )
-from app.gateway.listener import GuardedSocket, Listener
+from app.gateway.listener import GuardedHandler, GuardedSocket, Listener
 from app.gateway.tls import server_context
 from app.jobs.commitments import INVALID_ARGUMENT, NO_SUCH_INSTANCE, SUCCESS, CommitmentRecords, read_report
 from app.logs import get_logger
@@ -92,14 +94,16 @@ def start_storage_scp(inbox: Inbox, node: Node, *, commitments: CommitmentRecord
         if not node.sop_classes or str(context.abstract_syntax) in node.sop_classes:
             entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
     access = Access(node)
-    listener = entity.make_server(
+    made = entity.make_server(
         (node.host, node.port),
         evt_handlers=_Reception(inbox, access, commitments).handlers(),
         server_class=Listener,
+        request_handler=GuardedHandler,
         access=access,
         limits=node.limits,
         tls=server_context(node.tls) if node.tls is not None else None,
     )
+    listener = cast(Listener, made)
     thread = threading.Thread(target=listener.serve_forever, name="listener", daemon=True)
     thread.start()
     bound_host, bound_port = listener.server_address[:2]
@@ -135,9 +139,9 @@ class _Reception:
 
     def _requested(self, event: Event) -> None:
         """Reject whom no rule lets in, and whom there is no room for."""
-        request = event.assoc.requestor.primitive
+        request = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
         listener = cast(Listener, event.assoc._server)
-        host = str(event.assoc.requestor.address_info.address)
+        host = cast(AddressInformation, event.assoc.requestor.address_info).address
         ids = {"called": request.called_ae_title, "calling": request.calling_ae_title, "address": host}
         rejection = self._access.rejection(called=request.called_ae_title, calling=request.calling_ae_title, host=host)
         if rejection is not None:
