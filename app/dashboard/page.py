@@ -28,18 +28,21 @@ def build_page(settings: Settings) -> FastAPI:
     queue = queue_of(settings)
     page = FastAPI(title="Spondyl", docs_url=None, redoc_url=None, openapi_url=None)
 
+    def full() -> str:
+        return space_fault(layout.root, settings.node.limits.minimum_free_mib << 20) or ""
+
     @page.get("/healthz")
     def healthz() -> PlainTextResponse:
-        fault = space_fault(layout.root, settings.node.limits.minimum_free_mib << 20)
-        if fault is not None:
-            return PlainTextResponse(f"full: {fault}\n", status_code=503)
-        return PlainTextResponse("alive\n")
+        # 200 also where it is full: an orchestrator would start the node again, and win no room by it
+        return PlainTextResponse("".join(f"{word}\n" for word in ("alive", full()) if word))
 
     @page.get("/readyz")
     def readyz() -> PlainTextResponse:
         missing = missing_processes(layout)
         if missing:
             return PlainTextResponse(f"no sign of life from: {', '.join(missing)}\n", status_code=503)
+        if full():
+            return PlainTextResponse(f"{full()}\n", status_code=503)
         return PlainTextResponse("ready\n")
 
     @page.get("/metrics")
