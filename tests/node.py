@@ -9,7 +9,7 @@ from pathlib import Path
 from app.jobs.job import FINAL_STATES
 from app.jobs.queries import list_jobs
 from app.jobs.queue import JobStatus, QueueUnavailable
-from app.serve import MODULES, Node
+from app.serve import MODULES, Node, Role
 from app.settings import Dashboard, Destination, Settings, WebDestination
 from app.settings import Node as NodeSettings
 
@@ -40,9 +40,11 @@ def destination(port: int, *, name: str = "pacs", ae_title: str = "PACS", profil
 
 
 @contextmanager
-def running_node(settings: Settings, modules: Mapping[str, str] = CAPTURING) -> Iterator[Node]:
-    """Run a node; its log is `node.log` in the storage folder."""
-    node = Node(settings, quiet=True, modules=modules)
+def running_node(
+    settings: Settings, modules: Mapping[str, str] = CAPTURING, *, role: Role = "all"
+) -> Iterator[Node]:
+    """Run a node, or the part of one that a role names; its log is `node.log` in the storage folder."""
+    node = Node(settings, quiet=True, modules=modules, role=role)
     node.start()
     stop = threading.Event()
     watch = threading.Thread(target=node.watch, args=(stop,))

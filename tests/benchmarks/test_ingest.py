@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from pydicom.uid import UID
 
-from app.serve import MODULES
 from tests.made_dicom import made_dx, made_uid
 from tests.node import gateway_port, node_settings, running_node
 from tests.peers import running_pacs, running_storescp
@@ -44,7 +43,7 @@ def test_instances_come_in_five_times_as_fast_as_at_other_receivers(
     studies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With every instance synced to the disk before its sender is told so."""
-    with running_node(node_settings(tmp_path / "storage"), {"gateway": MODULES["gateway"]}) as node:
+    with running_node(node_settings(tmp_path / "storage"), role="gateway") as node:
         own = seconds_to_send(studies, gateway_port(node), "SPONDYL")
         kept = len(list(node.layout.root.rglob("*.dcm")))
     with running_storescp(tmp_path / "storescp") as port:
