@@ -31,6 +31,7 @@ KINDS: Mapping[Role, tuple[str, ...]] = MappingProxyType(
 START_PATIENCE_S = 300.0  # a worker that loads networks on a busy machine
 ENDING_PATIENCE_S = 15.0
 LOOK_EVERY_S = 0.2
+PRIVATE_UMASK = 0o077  # what the libraries of the processes write is for this user alone, too
 # A process that dies at once is started again more and more slowly.
 RESTART_PAUSES_S = (0.0, 1.0, 5.0, 15.0, 60.0)
 STABLE_AFTER_S = 120.0
@@ -178,9 +179,16 @@ class Node:
         )
         environment.setdefault("HOLOSCAN_LOG_LEVEL", "ERROR")
         command = [sys.executable, "-m", module, name, LIFELINE]
-        with (self.layout.root / "node.log").open("ab") if self.quiet else nullcontext() as errors:
+        log_file = self.layout.root / "node.log"
+        log_file.touch(mode=PRIVATE_FILE)
+        with log_file.open("ab") if self.quiet else nullcontext() as errors:
             popen = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, env=environment
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=environment,
+                umask=PRIVATE_UMASK,
             )
         return _Process(name, module, popen, time.monotonic(), deaths)
 
