@@ -1,7 +1,7 @@
 """An engine that does to itself what the Body Part Examined of a series says: `python -m tests.hostile_engine`.
 
 CRASH leaves at once, SIGNAL is ended by one, HANG sleeps, EATER takes memory without end, CLOSER closes its pipe;
-anything else is captured as by `tests.capture_worker`. Where the environment variable `HOSTILE_LOG` names a folder,
+anything else is captured as by `tests.captures`. Where the environment variable `HOSTILE_LOG` names a folder,
 each beginning leaves a file there, and a file `mend` heals every series.
 """
 
@@ -15,7 +15,7 @@ from pydicom import dcmread
 
 from app.jobs.engine import serve_engine
 from app.jobs.results import RunAnswer
-from tests.capture_worker import run_capture
+from tests.captures import run_capture
 
 
 def run_hostile(source: Path, targets: Mapping[str, Path]) -> RunAnswer:

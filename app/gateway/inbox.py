@@ -33,7 +33,7 @@ from app.gateway.instance import (
     InstanceIdentity,
     read_identity,
 )
-from app.gateway.kept_file import PREAMBLE_LENGTH, digest_of, encoded_data_set, is_torn, preamble
+from app.gateway.kept_file import PREAMBLE_LENGTH, digest_of, encoded_data_set, is_same_instance, is_torn, preamble
 from app.gateway.taking import Taken, Taker
 from app.gateway.wholeness import is_whole, read_places
 from app.jobs.layout import PRIVATE_FILE, PRIVATE_FOLDER, StorageLayout, sync_folder, write_durably
@@ -299,7 +299,7 @@ def _move_into(folder: Path, part: Path, sop_instance_uid: str, digest: str) -> 
         part.rename(target)
         return digest
     first = digest_of(target)
-    if first == digest:
+    if is_same_instance(part, target):
         part.unlink()
     else:
         (folder / "aside").mkdir(mode=PRIVATE_FOLDER, exist_ok=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydicom import dcmread
 
 from app.gateway.assembly import ArrivingSeries, why_complete
-from app.gateway.kept_file import digest_of
+from app.gateway.kept_file import digest_of, is_same_instance
 from app.jobs.accession import accession_key
 from app.jobs.history import note
 from app.jobs.job import SeriesJob, job_identity
@@ -74,7 +74,7 @@ class Taker:
     def _to_job(self, folder: Path, series: ArrivingSeries) -> Taken:
         lineage = read_lineage(self._layout, series.series_instance_uid)
         came = {file.stem: digest_of(file) for file in sorted((folder / "input").glob("*.dcm"))}
-        self._set_aside(folder, came, lineage.known)
+        self._set_aside(folder, came, lineage)
         digests = {**came, **lineage.known}
         job = self._job(series, lineage, digests, folder)
         if self._layout.job_folder(job.job_id).exists():
@@ -109,11 +109,15 @@ class Taker:
             accession_key=accession_key(self._layout, _accession_number(folder)),
         )
 
-    def _set_aside(self, folder: Path, came: dict[str, str], known: Mapping[str, str]) -> None:
+    def _set_aside(self, folder: Path, came: dict[str, str], lineage: Lineage) -> None:
         """Move what came before with other content out of the way; the first copy counts."""
-        for uid in [uid for uid in came if uid in known and known[uid] != came[uid]]:
+        for uid in [uid for uid in came if lineage.known.get(uid, came[uid]) != came[uid]]:
+            file = folder / "input" / f"{uid}.dcm"
+            firsts = (self._layout.job_input(job_id) / file.name for job_id in lineage.job_ids)
+            if any(first.is_file() and is_same_instance(file, first) for first in firsts):
+                continue
             (folder / "aside").mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-            (folder / "input" / f"{uid}.dcm").rename(folder / "aside" / f"{uid}.{came.pop(uid)[:12]}.dcm")
+            file.rename(folder / "aside" / f"{uid}.{came.pop(uid)[:12]}.dcm")
             log.warning("instance_set_aside", sop_instance_uid=uid, reason="came again with other content")
 
     def _bring_back(self, folder: Path, job: SeriesJob) -> None:

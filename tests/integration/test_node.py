@@ -138,7 +138,7 @@ def test_a_result_is_in_the_pacs_two_seconds_after_the_association_was_released(
         ("CHEST", JobState.SKIPPED, "no engine is meant for a chest"),
         ("HAND", JobState.REFUSED, "no spine is in view"),
         ("PELVIS", JobState.FAILED, "the pack for pelves is missing: install it"),
-        ("KNEE", JobState.FAILED, "ValueError in capture_worker.py"),
+        ("KNEE", JobState.FAILED, "ValueError in captures.py"),
     ],
 )
 def test_a_series_without_a_result_ends_with_a_sentence_and_sends_nothing(

@@ -55,7 +55,7 @@ def test_a_series_that_takes_the_engine_with_it_is_told_how(
 def test_a_fault_of_the_engine_is_an_answer_and_keeps_it_warm(engine: EngineProcess, tmp_path: Path) -> None:
     """Only a process that is lost is replaced; and no exception carries a patient's name over the pipe."""
     engine(series(tmp_path / "a", "CSPINE"), {"standard": tmp_path})
-    with pytest.raises(ResultFault, match="ValueError in capture_worker.py"):
+    with pytest.raises(ResultFault, match="ValueError in captures.py"):
         engine(series(tmp_path / "b", "KNEE"), {"standard": tmp_path})
     engine(series(tmp_path / "c", "CSPINE"), {"standard": tmp_path})
 

@@ -12,7 +12,13 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.misc import is_dicom
-from pydicom.uid import DeflatedExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
 
 from app.gateway.inbox import PREAMBLE_LENGTH, Inbox
 from app.gateway.instance import DataSetMismatch, DataSetUnreadable, InboxFull, UnsafeUID, checked_uid
@@ -238,6 +244,21 @@ def test_other_content_for_an_instance_of_an_earlier_job_is_set_aside_and_makes_
 
     assert release(inbox, changed(dataset)) == []
     assert names(layout.job_aside(job.job_id))[0].startswith(str(dataset.SOPInstanceUID))
+
+
+@pytest.mark.parametrize("again", [ImplicitVRLittleEndian, RLELossless])
+def test_the_same_content_in_another_encoding_changes_nothing(inbox: Inbox, layout: StorageLayout, again: UID) -> None:
+    """Each association negotiates its transfer syntax anew, and another archive may compress."""
+    dataset = made_dx(np.zeros((16, 16)))
+    (job,) = release(inbox, dataset)
+    other = deepcopy(dataset)
+    if again.is_compressed:
+        other.compress(again, generate_instance_uid=False)
+    else:
+        other.file_meta.TransferSyntaxUID = again
+
+    assert release(inbox, other) == []
+    assert not layout.job_aside(job.job_id).exists()
 
 
 def test_another_pack_is_another_job_of_the_same_series(layout: StorageLayout, clock: Clock) -> None:
