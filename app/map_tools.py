@@ -74,7 +74,8 @@ def extract(export: Path, environment: Mapping[str, str]) -> list[str]:
             for variable in EXTRACTS[name]:
                 _copy(Path(environment[variable]), target)
         except (OSError, shutil.Error) as fault:
-            raise ToolError(f"{target} cannot be written by user {os.getuid()}: {fault}") from fault
+            why = fault.strerror or fault.args[0][0][-1]  # copytree tells of every file
+            raise ToolError(f"{target} cannot be written by user {os.getuid()}: {why}") from fault
         done.append(f"{name}: {target}")
     return done
 

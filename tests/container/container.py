@@ -37,8 +37,8 @@ class Image:
 
     @classmethod
     def read(cls, root: Path, configuration: Path) -> "Image":
-        """Return the image that is mounted at a folder."""
-        return cls(root, json.loads(configuration.read_text()))
+        """Return the image that is mounted at a folder; its configuration is what `buildah inspect` prints."""
+        return cls(root, json.loads(configuration.read_text())["OCIv1"]["config"])
 
     @property
     def environment(self) -> dict[str, str]:
@@ -82,11 +82,11 @@ class Image:
     def _mounting(self, mounts: Sequence[Mount]) -> list[str]:
         """Return the shell's lines that make the file system of a container, in a mount namespace of its own."""
         root = shlex.quote(str(self.root))
-        lines = ["mount --make-rprivate /"]
+        lines = ["mount --make-rprivate /", f"mount --bind {root} {root}", f"mount -t tmpfs tmpfs {root}/run"]
         for mount in mounts:  # an engine makes the points, too
             make = "mkdir -p" if mount.source.is_dir() else "touch"
             lines.append(f"test -e {root}{self._place(mount)} || {make} {root}{self._place(mount)}")
-        lines += [f"mount --bind {root} {root}", f"mount -o remount,bind,ro {root}"]
+        lines += [f"mount -o remount,bind,ro {root}", f"mount -o remount,ro {root}/run"]
         lines += [f"mount -t proc proc {root}/proc", f"mount -t tmpfs -o mode=755 tmpfs {root}/dev"]
         for device in DEVICES:
             lines += [f"touch {root}/dev/{device}", f"mount --bind /dev/{device} {root}/dev/{device}"]
