@@ -111,9 +111,7 @@ class Listener(ThreadedAssociationServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(
-        self, *args: Any, access: Access, limits: Limits, tls: ssl.SSLContext | None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, access: Access, limits: Limits, tls: ssl.SSLContext | None, **kwargs: Any) -> None:
         self.limits = limits
         self._access = access
         self._tls = tls

@@ -172,6 +172,7 @@ def test_with_tls_only_a_vouched_for_client_gets_an_association(secured: Node, c
     assert "cannot be reached" in (faults["plain"] or "")
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")  # the point of the test
 @pytest.mark.peers("openssl")
 def test_tls_older_than_1_2_is_declined(secured: Node, certificates: Path) -> None:
     """Whatever the client would put up with."""
