@@ -108,7 +108,7 @@ class FaultSite:
         """Return the number of a living process: `gateway`, `worker-1`, `engine-1`, `dashboard`."""
         if name.startswith("engine"):
             worker = self.process_id(name.replace("engine", "worker"))
-            return next(iter(_children(worker)), None) if worker is not None else None
+            return next(iter(children(worker)), None) if worker is not None else None
         sign = read_sign(self.node.layout, name)
         return sign.process_id if sign is not None and Path(f"/proc/{sign.process_id}").exists() else None
 
@@ -181,7 +181,7 @@ def fault_site(
         archive.ended = True
 
 
-def _children(process_id: int) -> list[int]:
+def children(process_id: int) -> list[int]:
     """Return the children of a process."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
