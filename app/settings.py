@@ -138,7 +138,7 @@ class Settings(BaseSettings):
 class _NodePart(YamlConfigSettingsSource):
     """What the settings file says to the node."""
 
-    def _read_file(self, file_path: Path) -> dict[str, Any]:
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
         return {key: value for key, value in super()._read_file(file_path).items() if key not in MAP_SECTIONS}
 
 
