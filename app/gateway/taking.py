@@ -21,6 +21,7 @@ from app.jobs.history import note
 from app.jobs.job import SeriesJob, job_identity
 from app.jobs.layout import PRIVATE_FOLDER, StorageLayout, sync_folder, write_durably
 from app.jobs.lineage import Lineage, lineage_lock, read_lineage, write_lineage
+from app.jobs.names import give_names
 from app.logs import get_logger
 
 log = get_logger()
@@ -91,6 +92,7 @@ class Taker:
         write_lineage(self._layout, series.series_instance_uid, Lineage(ids, digests))
         folder.rename(self._layout.job_folder(job.job_id))
         sync_folder(self._layout.jobs)
+        give_names(self._layout, job.job_id, (job.study_instance_uid, job.accession_key))
         words = {"sender": series.calling_ae_title, "instances": len(came), "because": why_complete(series)}
         note(self._layout, job.job_id, "series_complete", **words, version=job.version, gateway=self._own.name)
         return Taken(job, is_repeat=False)

@@ -5,9 +5,7 @@ import shutil
 from app.jobs.history import note
 from app.jobs.job import FINAL_STATES, JobState
 from app.jobs.layout import StorageLayout
-from app.jobs.lineage import read_lineage
 from app.jobs.queue import JobQueue, JobStatus, QueueUnavailable, UnknownJob
-from app.jobs.versions import SENT_RECORD
 from app.logs import get_logger
 from app.settings import Retention
 
@@ -72,24 +70,3 @@ def is_over(status: JobStatus, retention: Retention, now: float) -> bool:
     failed = unproven or status.state in (JobState.FAILED, JobState.CANCELLED)
     hours = retention.failed_hours if failed else retention.delivered_hours
     return hours is not None and now - status.updated_at.timestamp() > hours * 3600
-
-
-def job_ids_of_instance(layout: StorageLayout, sop_instance_uid: str) -> tuple[str, ...]:
-    """Return the jobs that an instance belongs to, as a source or as a result, oldest first.
-
-    A look into every record: slower than by study, and asked for by hand only.
-    """
-    if not sop_instance_uid.replace(".", "").isdigit():
-        return ()
-    quoted = f'"{sop_instance_uid}"'.encode("ascii")
-    found = [record.parent.name for record in layout.jobs.glob(f"*/{SENT_RECORD}") if quoted in record.read_bytes()]
-    found += [file.parent.parent.name for file in layout.jobs.glob(f"*/input/{sop_instance_uid}.dcm")]
-    for record in layout.series.glob("*.json"):
-        content = record.read_bytes()
-        if quoted in content:
-            found += _job_ids(layout, record.stem)
-    return tuple(dict.fromkeys(found))
-
-
-def _job_ids(layout: StorageLayout, series_instance_uid: str) -> tuple[str, ...]:
-    return read_lineage(layout, series_instance_uid).job_ids

@@ -7,6 +7,7 @@ storage/
   inbox/taking/<gateway>/                       series on their way from `arriving` to `jobs`
   inbox/unsent/<job id>                         jobs that the queue may not know yet
   series/<Series Instance UID>.json             which jobs a series has become
+  names/<UID or accession key>                  which jobs a name leads to
   jobs/<job id>/job.json                        the job, written before the folder gets this name
   jobs/<job id>/history.jsonl                   what happened to it besides its steps
   jobs/<job id>/sent.json                       the results that were handed to the delivery
@@ -63,6 +64,11 @@ class StorageLayout:
         return self.root / "series"
 
     @property
+    def names(self) -> Path:
+        """Folder of the files that lead from a name to its jobs."""
+        return self.root / "names"
+
+    @property
     def heartbeats(self) -> Path:
         """Folder of the files that living processes touch."""
         return self.root / "heartbeats"
@@ -96,7 +102,7 @@ class StorageLayout:
     def create(self) -> None:
         """Create the folders, readable by this user only."""
         inbox = (self.partial, self.taking, self.unsent, self.arriving)
-        for folder in (self.root, self.root / "inbox", *inbox, self.jobs, self.series, self.heartbeats):
+        for folder in (self.root, self.root / "inbox", *inbox, self.jobs, self.series, self.names, self.heartbeats):
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             folder.chmod(PRIVATE_FOLDER)
 

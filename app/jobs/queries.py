@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.jobs.accession import accession_key
 from app.jobs.history import Event, note, read_history
 from app.jobs.job import FINAL_STATES
-from app.jobs.keeping import empty_job, job_ids_of_instance, kept
+from app.jobs.keeping import empty_job, kept
 from app.jobs.layout import StorageLayout
 from app.jobs.lineage import read_lineage
+from app.jobs.names import job_ids_of
 from app.jobs.queue import JobNotReady, JobQueue, JobStatus, JobStep, UnknownJob, queue_of
 from app.settings import Settings
 
@@ -56,14 +56,8 @@ def find_jobs(settings: Settings, name: str) -> tuple[JobDetail, ...]:
     """
     layout = StorageLayout(settings.storage.resolve())
     with _queue(settings) as queue:
-        found = list(queue.find("accession", accession_key(layout, name)))
-        for attribute in ("study", "series"):
-            found += queue.find(attribute, name)
-        if not found:
-            found += [queue.get(job_id) for job_id in job_ids_of_instance(layout, name)]
-        if not found:
-            found.append(_by_id(queue, name))
-        return tuple(_detail(layout, queue, status) for status in sorted(found, key=lambda each: each.created_at))
+        found = [queue.get(job_id) for job_id in job_ids_of(layout, name)] or [_by_id(queue, name)]
+        return tuple(_detail(layout, queue, status) for status in found)
 
 
 def show_job(settings: Settings, job_id: str) -> JobDetail:

@@ -82,13 +82,7 @@ def enqueue_options(job: SeriesJob, *, delivery: bool) -> EnqueueOptions:
         "workflow_id": delivery_id(job.job_id) if delivery else job.job_id,
         "app_version": WORKFLOW_VERSION,
         "serialization_type": PORTABLE,
-        "attributes": _attributes(job),
     }
-
-
-def _attributes(job: SeriesJob) -> dict[str, str]:
-    """Return what a job is found by."""
-    return {"study": job.study_instance_uid, "series": job.series_instance_uid, "accession": job.accession_key}
 
 
 def queue_url(settings: Settings) -> str:
@@ -156,21 +150,6 @@ class JobQueue:
             reason = "more than one job begins with" if found else "no job begins with"
             raise UnknownJob(f"{reason} {job_id!r}; `spondyl jobs list` shows those there are")
         return self._statuses(found)[0]
-
-    def find(self, attribute: str, value: str) -> tuple[JobStatus, ...]:
-        """Return the jobs of a study, a series or an accession key, youngest first.
-
-        Args:
-            attribute: `study`, `series` or `accession`.
-            value: the UID or the key.
-
-        Raises:
-            QueueUnavailable: the database is not there yet.
-        """
-        wanted = {attribute: value}
-        return self._statuses(
-            self._ask(lambda client: client.list_workflows(name=PROCESSING_WORKFLOW, attributes=wanted, sort_desc=True))
-        )
 
     def steps(self, job_id: str) -> tuple[JobStep, ...]:
         """Return what has been done for a job, in order."""
