@@ -1,5 +1,6 @@
 """Who may talk to the Storage SCP, over real connections to a real gateway process: titles, addresses, classes, TLS."""
 
+import gc
 import json
 import socket
 import ssl
@@ -40,9 +41,11 @@ ACCESS = [
 
 
 @pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Keep no log record: it would keep a socket alive."""
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Keep no log record, which would keep a socket alive, and let no other test be blamed for this one's."""
     caplog.set_level("CRITICAL", "pynetdicom")
+    yield
+    gc.collect()
 
 
 def gateway(root: Path, **node: Any) -> Any:

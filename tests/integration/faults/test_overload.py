@@ -1,6 +1,7 @@
 """Full and overloaded: a real gateway process on a small disk, among port scanners, and at its limits."""
 
 import contextlib
+import gc
 import shutil
 import socket
 import subprocess
@@ -41,9 +42,11 @@ def limited(root: Path, limits: Limits) -> contextlib.AbstractContextManager[Nod
 
 
 @pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Keep no log record: it would keep a socket alive."""
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Keep no log record, which would keep a socket alive, and let no other test be blamed for this one's."""
     caplog.set_level("CRITICAL", "pynetdicom")
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -178,17 +181,22 @@ def test_silent_connections_hold_up_an_association_no_longer_than_the_limit(gate
     address = ("127.0.0.1", gateway_port(gateway))
     wait_for(lambda: answers(gateway), "a quiet gateway")
     with contextlib.ExitStack() as stack:
-        silent = [stack.enter_context(socket.create_connection(address)) for _ in range(16)]
+        silent: list[socket.socket] = []
+
+        def is_full() -> bool:
+            silent.append(stack.enter_context(socket.create_connection(address)))
+            return not answers(gateway)
+
+        wait_for(is_full, "the limit", patience_s=20)
         silent[0].sendall(b"\x01")  # as an association request begins
-        blocked = not answers(gateway)
         start = time.monotonic()
         wait_for(lambda: answers(gateway), "room after the time limit", patience_s=20)
         waited = time.monotonic() - start
         ends = [connection.recv(1) for connection in silent]
 
-    assert blocked
+    assert len(silent) >= 8
     assert waited < 15
-    assert ends == [b""] * 16
+    assert ends == [b""] * len(silent)
 
 
 def test_more_associations_than_the_limit_are_rejected_for_now(gateway: Node) -> None:
