@@ -16,7 +16,7 @@ from app.manifest import (
     read_map_part,
     service_manifest,
 )
-from app.settings import installed_packs, installed_root
+from app.settings import Settings, installed_packs, installed_root
 from app.version import software_version
 from tests import oracles
 
@@ -88,6 +88,11 @@ def test_the_comparison_can_be_red(part: MapPart, written: Any) -> None:
 def test_title_and_version_are_those_of_the_software(part: MapPart) -> None:
     """One version, whoever asks."""
     assert (part.application.title, part.application.version) == ("Spondyl", software_version())
+
+
+def test_the_gpu_memory_is_what_a_worker_takes(part: MapPart) -> None:
+    """A worker reserves it before its first series, so that this much is needed, and no more is taken at once."""
+    assert part.resources.gpuMemory == f"{Settings().workers.gpu_memory_mib // 1024}Gi"
 
 
 def test_the_service_has_probes_and_a_type(part: MapPart) -> None:
