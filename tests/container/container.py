@@ -53,6 +53,7 @@ class Image:
         environment: Mapping[str, str] | None = None,
         network: bool = False,
         entrypoint: Sequence[str] | None = None,
+        working_folder: str | None = None,
     ) -> "Container":
         """Start a container with the words as its command.
 
@@ -62,11 +63,13 @@ class Image:
             environment: beside what the image sets.
             network: whether it shares the network of this machine.
             entrypoint: in the place of the image's.
+            working_folder: in the place of the image's.
         """
         variables = self.environment | dict(environment or {})
         program = [*(self.configuration["Entrypoint"] if entrypoint is None else entrypoint), *words]
         inside = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
-        inside += ["sh", "-c", f'cd {shlex.quote(self.configuration["WorkingDir"])} && exec "$@"', "sh", *program]
+        folder = shlex.quote(working_folder or self.configuration["WorkingDir"])
+        inside += ["sh", "-c", f'cd {folder} && exec "$@"', "sh", *program]
         user = self.configuration["User"]
         change = ["setpriv", "--no-new-privs", "chroot", f"--userspec={user}", "--groups=", str(self.root), *inside]
         spaces = ["--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", *([] if network else ["--net"])]

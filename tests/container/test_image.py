@@ -6,6 +6,7 @@
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydicom import dcmread
 
 from app.delivery.send import send_folder
@@ -96,6 +98,9 @@ def test_one_shot_gives_bit_by_bit_what_the_command_gives_outside(image: Image, 
     classes = [dcmread(file, stop_before_pixels=True).Modality for file in own.rglob("*.dcm")]
     assert sorted(classes) == ["OT", "OT", "SEG", "SEG", "SEG", "SR", "SR"]
     assert {file.stat().st_uid for file in own.rglob("*")} == {USER}
+    taken = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10  # the largest process so far, in or outside
+    print(f"largest process: {taken >> 20} MiB")
+    assert taken < int(read_map_part(ROOT / "app.yaml").resources.memory.removesuffix("Gi")) << 30
 
 
 def test_the_root_is_read_only_and_the_user_is_nobody_special(image: Image) -> None:
@@ -312,3 +317,24 @@ def stored_modalities(http_port: int) -> list[str]:
     """Return the Modality of every series that the PACS holds, sorted."""
     with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/series?expand", timeout=60) as answer:
         return sorted(each["MainDicomTags"]["Modality"] for each in json.load(answer))
+
+
+@pytest.mark.peers("Orthanc")
+def test_the_modality_of_the_demonstration_stores_its_studies(image: Image, own: Path) -> None:
+    """What the compose file lets it do, word for word but for the address of the PACS."""
+    modality = yaml.safe_load((ROOT / "manifests" / "compose" / "compose.yaml").read_text())["services"]["modality"]
+    with running_pacs(own.parent / "pacs", node_port=free_port()) as pacs:
+        (script,) = modality["command"]
+        assert "--host pacs --port 4242" in script
+        words = [script.replace("--host pacs --port 4242", f"--host 127.0.0.1 --port {pacs.dicom_port}")]
+
+        outcome = image.run(
+            *words,
+            entrypoint=modality["entrypoint"],
+            working_folder=modality["working_dir"],
+            mounts=[Mount(own, WORK, writable=True)],
+            network=True,
+        )
+
+        assert outcome.returncode == 0, outcome.stderr
+        assert stored_modalities(pacs.http_port) == ["DX", "MR"]
