@@ -1,15 +1,18 @@
 """The runner of the real worker: the same run over a folder as `spondyl run`, with networks that stay loaded."""
 
+import time
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import cast
 
+from app.jobs.admission import admitted_device
 from app.jobs.results import ResultFault, RunAnswer, Runner
 from app.logs import get_logger
 from app.report import RunReport, SeriesReport, vertebra_labels
 from app.run import run_profiles
 from app.settings import Settings
+from models.device import reserve_memory
 from models.errors import SpondylError
 from models.packs import ModelPack, discover_packs
 from operators.dicom.identity import Profile
@@ -24,6 +27,8 @@ def engine_runner(settings: Settings) -> Runner:
     Args:
         settings: packs, device and default pack.
     """
+    device = admitted_device(settings.device, settings.workers.gpu_memory_mib, reserve=reserve_memory, wait=time.sleep)
+    settings = settings.model_copy(update={"device": device})
     packs = _warm_up(settings)
 
     def run(source: Path, targets: Mapping[str, Path]) -> RunAnswer:

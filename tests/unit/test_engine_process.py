@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.jobs.admission import TRIES, admitted_device
 from app.jobs.engine_process import EngineLimits, EngineProcess
 from app.jobs.results import EngineLost, ResultFault
 from app.jobs.shares import Machine, Share, share_of, worker_count
@@ -102,3 +103,26 @@ def test_the_settings_outweigh_the_sharing() -> None:
     settings = Settings(device="cuda:1", workers=Workers(count=2, threads=6, memory_mib=4096))
 
     assert shares(settings, Machine(8, 10_000, ("0", "1"))) == [Share(6, 4096, None)] * 2
+
+
+def test_an_engine_works_on_its_gpu_once_it_has_the_memory() -> None:
+    """Another engine may just be ending: it is waited for."""
+    answers, waits = iter([False, False, True]), list[float]()
+
+    device = admitted_device("cuda:0", 4096, reserve=lambda _device, _need: next(answers), wait=waits.append)
+
+    assert (device, len(waits)) == ("cuda:0", 2)
+
+
+def test_an_engine_without_memory_on_the_gpu_works_on_the_processor() -> None:
+    """Slower, and sure; a study must not fail in the middle."""
+    waits = list[float]()
+
+    device = admitted_device("auto", 4096, reserve=lambda _device, _need: False, wait=waits.append)
+
+    assert (device, len(waits)) == ("cpu", TRIES)
+
+
+def test_a_need_of_nothing_asks_nobody() -> None:
+    """Who has measured that it fits may say so."""
+    assert admitted_device("cuda", 0, reserve=lambda _device, _need: False, wait=lambda _seconds: None) == "cuda"
