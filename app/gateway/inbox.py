@@ -161,8 +161,11 @@ class Inbox:
             ready = [s for s in self._series.values() if is_complete(s, now, quiet_s=self._quiet_s)]
             taken = [self._taker.take(series) for series in ready if not self._is_changed(series, now)]
             for series in ready:
-                if not self._folder(series.series_instance_uid).exists():
-                    del self._series[series.series_instance_uid]
+                uid = series.series_instance_uid
+                if not self._folder(uid).exists():
+                    del self._series[uid]
+                elif self._series[uid] is series:  # it could not be taken: after another quiet time
+                    self._series[uid] = replace(series, last_arrival=now, released=False)
         return tuple(each for each in taken if each is not None)
 
     def recover(self, gateways: Iterable[str] | None = None) -> int:

@@ -8,7 +8,6 @@ InboxRefusal            the instance is not kept; the sender gets a failure stat
 """
 
 import re
-import zlib
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -19,9 +18,11 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from models.errors import SpondylError
+from operators.dicom.bounds import inflate, swells
 
 # PS3.5 section 9.1, as far as a file name is concerned: begins with a digit, so never `.` or `..`.
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
+_HEADER_BYTES = 16 << 20  # the identifiers lie within them
 _LAST_TAG_READ = 0x0020000E  # Series Instance UID
 _TAGS_READ = [
     "SOPClassUID",
@@ -111,8 +112,9 @@ def read_identity(data_set: bytes, transfer_syntax: UID) -> InstanceIdentity:
 
 def _read_header(data_set: bytes, transfer_syntax: UID) -> Dataset:
     if transfer_syntax == DeflatedExplicitVRLittleEndian:
-        # PS3.5 section A.5: raw deflate, without the zlib header
-        data_set = zlib.decompress(data_set, -zlib.MAX_WBITS)
+        if swells(data_set):
+            raise ValueError("more than is taken once it is inflated")
+        data_set = inflate(data_set, at_most=_HEADER_BYTES)
     return read_dataset(
         BytesIO(data_set),
         is_implicit_VR=transfer_syntax.is_implicit_VR,

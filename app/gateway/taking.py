@@ -51,14 +51,19 @@ class Taker:
         self._own.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
     def take(self, series: ArrivingSeries) -> Taken | None:
-        """Turn a series into a job on the disk; None where another gateway was faster."""
+        """Turn a series into a job on the disk; None where another gateway was faster, or the disk is full."""
         folder = self._own / uuid.uuid4().hex
         try:
             (self._layout.arriving / series.series_instance_uid).rename(folder)
         except FileNotFoundError:
             return None
-        with lineage_lock(self._layout):
-            return self._to_job(folder, series)
+        try:
+            with lineage_lock(self._layout):
+                return self._to_job(folder, series)
+        except OSError as fault:  # a full disk, say: the series stays in the inbox
+            log.error("assembly_postponed", series_instance_uid=series.series_instance_uid, reason=fault.strerror)
+            self.give_back(self._own.name)
+            return None
 
     def give_back(self, gateway: str) -> None:
         """Put what a gateway that has ended was taking back among the series that arrive."""

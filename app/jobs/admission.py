@@ -1,4 +1,4 @@
-"""Whether an engine may use its GPU: its memory is taken before the first series, not hoped for in the middle of one."""
+"""Whether an engine may use its GPU: its memory is taken before the first series, not hoped for in the middle."""
 
 from collections.abc import Callable
 

@@ -5,6 +5,7 @@ One JSON object a line, `time` (UTC) and `event` first; identifiers and numbers 
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,16 +26,15 @@ class Event:
 
 
 def note(layout: StorageLayout, job_id: str, word: str, **details: object) -> None:
-    """Add an event to the history of a job; without the job's folder there is nothing to add to."""
+    """Add an event to the history of a job; where it cannot be written, the job goes on without."""
     line = json.dumps({"time": datetime.now(UTC).isoformat(), "event": word, **details}) + "\n"
-    try:
-        descriptor = os.open(_name(layout, job_id), os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
-    except FileNotFoundError:
-        return
-    try:
-        os.write(descriptor, line.encode("ascii"))  # one write: lines of several processes do not mix
-    finally:
-        os.close(descriptor)
+    file = layout.job_folder(job_id) / "history.jsonl"
+    with suppress(OSError):
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
+        try:
+            os.write(descriptor, line.encode("ascii"))  # one write: lines of several processes do not mix
+        finally:
+            os.close(descriptor)
 
 
 def read_history(layout: StorageLayout, job_id: str) -> tuple[Event, ...]:
@@ -51,7 +51,3 @@ def read_history(layout: StorageLayout, job_id: str) -> tuple[Event, ...]:
         except (json.JSONDecodeError, KeyError):
             continue
     return tuple(events)
-
-
-def _name(layout: StorageLayout, job_id: str) -> str:
-    return str(layout.job_folder(job_id) / "history.jsonl")

@@ -50,12 +50,14 @@ def apply_retention(layout: StorageLayout, retention: Retention, queue: JobQueue
         How many jobs were emptied.
     """
     emptied = 0
-    try:
-        for folder in layout.jobs.iterdir():
+    for folder in layout.jobs.iterdir():
+        try:
             if kept(layout, folder.name) and is_over(queue.get(folder.name), retention, now):
                 emptied += empty_job(layout, folder.name, because="retention")
-    except (QueueUnavailable, UnknownJob):  # a job that is not queued yet; the next round sees it
-        log.debug("retention_postponed")
+        except UnknownJob:  # not queued yet; the next round sees it
+            log.debug("retention_postponed", job=folder.name)
+        except QueueUnavailable:
+            break
     return emptied
 
 

@@ -1,5 +1,6 @@
 """The inbox: durable before success, private, and a job once only."""
 
+import errno
 import os
 import shutil
 import stat
@@ -259,6 +260,24 @@ def test_the_same_content_in_another_encoding_changes_nothing(inbox: Inbox, layo
 
     assert release(inbox, other) == []
     assert not layout.job_aside(job.job_id).exists()
+
+
+def test_a_series_that_cannot_become_a_job_stays_in_the_inbox(
+    inbox: Inbox, layout: StorageLayout, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: the gateway goes on, and tries again after a while."""
+
+    def full(_path: Path, *_chunks: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("app.gateway.taking.write_durably", full)
+        assert release(inbox, radiograph()) == []
+    assert inbox.take_complete() == ()
+
+    clock.now += QUIET_S
+    (taken,) = inbox.take_complete()
+    assert layout.job_input(taken.job.job_id).is_dir()
 
 
 def test_another_pack_is_another_job_of_the_same_series(layout: StorageLayout, clock: Clock) -> None:
