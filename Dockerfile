@@ -41,6 +41,7 @@ LABEL org.opencontainers.image.title="Spondyl" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.nvidia.holoscan="4.6.0" \
       org.monai.deploy.app-sdk="4.0.0"
+# Importing torch asks for a temporary folder: TEMP is for a one-shot run without a work folder.
 ENV HOLOSCAN_APPLICATION=/opt/holoscan/app \
     HOLOSCAN_INPUT_PATH=/var/holoscan/input \
     HOLOSCAN_OUTPUT_PATH=/var/holoscan/output \
@@ -64,7 +65,8 @@ ENV HOLOSCAN_APPLICATION=/opt/holoscan/app \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/var/holoscan/work \
-    TMPDIR=/var/holoscan/work
+    TMPDIR=/var/holoscan/work \
+    TEMP=/dev/shm
 COPY --from=packages /opt/spondyl /opt/spondyl
 COPY --from=application /image /
 # Holoscan looks for the CUDA runtime among the system's libraries, also where there is no GPU.
