@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from pydicom.dataset import FileDataset
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 
 import app.serve
@@ -51,7 +53,7 @@ class Archive(Receiver):
         while self.hold.is_set() and not self.ended:
             time.sleep(0.01)
         status = super()._keep(event)
-        uid = str(event.request.AffectedSOPInstanceUID)
+        uid = str(cast(C_STORE, event.request).AffectedSOPInstanceUID)
         content = hashlib.sha256(event.encoded_dataset(include_meta=False)).hexdigest()
         self.contents.setdefault(uid, set()).add(content)
         return status
@@ -66,11 +68,11 @@ class FaultSite:
     folder: Path
     number: int = 0
 
-    def volume(self, count: int = 6, **attributes: object) -> list[FileDataset]:
+    def volume(self, count: int = 6) -> list[FileDataset]:
         """Return the slices of an MR series that was never sent."""
         self.number += 1
         voxels = np.zeros((count, 8, 8), np.uint16)
-        return made_mr(voxels, study=f"fault {self.number}", BodyPartExamined="LSPINE", **attributes)
+        return made_mr(voxels, study=f"fault {self.number}", BodyPartExamined="LSPINE")
 
     def radiograph(self, body_part: str = "CSPINE") -> FileDataset:
         """Return a radiograph that was never sent."""
@@ -110,7 +112,7 @@ class FaultSite:
             worker = self.process_id(name.replace("engine", "worker"))
             return next(iter(children(worker)), None) if worker is not None else None
         sign = read_sign(self.node.layout, name)
-        return sign.process_id if sign is not None and Path(f"/proc/{sign.process_id}").exists() else None
+        return sign.process_id if sign is not None and _parent(sign.process_id) is not None else None
 
     def kill(self, *names: str) -> int:
         """End processes by SIGKILL and return how many there were."""
@@ -183,15 +185,17 @@ def fault_site(
 
 def children(process_id: int) -> list[int]:
     """Return the children of a process."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text("ascii", errors="replace").rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == process_id and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
+    numbers = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return [number for number in numbers if _parent(number) == process_id]
+
+
+def _parent(process_id: int) -> int | None:
+    """Return the parent of a process; None where it does not live, a zombie included."""
+    try:
+        state, parent = Path(f"/proc/{process_id}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(parent) if state != "Z" else None
 
 
 def _copy(dataset: FileDataset) -> FileDataset:

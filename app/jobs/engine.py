@@ -63,7 +63,10 @@ def _listen(descriptor: int, lines: "queue.SimpleQueue[bytes]") -> None:
 
 
 def _tell(descriptor: int, answer: dict[str, str]) -> None:
-    os.write(descriptor, json.dumps(answer).encode() + b"\n")
+    try:
+        os.write(descriptor, json.dumps(answer).encode() + b"\n")
+    except BrokenPipeError:  # the worker has gone: whoever takes over asks another engine
+        os._exit(0)
 
 
 def main() -> None:

@@ -24,6 +24,8 @@ from app.logs import get_logger
 START_PATIENCE_S = 300.0  # networks are loaded, on a busy machine
 LOOK_EVERY_S = 0.1
 ENDING_PATIENCE_S = 2.0
+WARM_EVERY_S = 1.0
+LONGEST_WARM_PAUSE_S = 300.0
 MEBIBYTE = 1 << 20
 
 log = get_logger()
@@ -92,6 +94,21 @@ class EngineProcess:
             self._popen.kill()
             self._popen.wait()
             self._popen = None
+
+    def keep_warm(self, stop: threading.Event) -> None:
+        """Start the process again whenever it has died between two series, until `stop` is set."""
+        pause = WARM_EVERY_S
+        while not stop.wait(pause):
+            if not self._lock.acquire(blocking=False):  # a series has it
+                continue
+            try:
+                self.start()
+                pause = WARM_EVERY_S
+            except EngineLost as loss:  # each job will say so; here it is tried more and more slowly
+                pause = min(2 * pause, LONGEST_WARM_PAUSE_S)
+                log.error("engine_not_started", reason=str(loss))
+            finally:
+                self._lock.release()
 
     def __call__(self, source: Path, targets: Mapping[str, Path]) -> RunAnswer:
         """Run the engine on one series.

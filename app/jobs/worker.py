@@ -97,6 +97,7 @@ def run_with_engine(settings: Settings, module: str, stop: threading.Event, *, n
         engine.start()
     except EngineLost as loss:  # each job will say so; one that has none in the way may be delivered meanwhile
         log.error("engine_not_started", reason=str(loss))
+    threading.Thread(target=engine.keep_warm, args=(stop,), name="keep-warm", daemon=True).start()
     try:
         run_worker(settings, engine, stop, name=name)
     finally:

@@ -34,6 +34,7 @@ from app.phantom import write_xray_study
 from app.phantom_mr import write_mr_study
 from app.serve import MODULES, Node
 from app.work_settings import Workers
+from models.contracts import BodyRegion
 from tests.fault_site import children
 from tests.made_dicom import made_uid
 from tests.node import destination, gateway_port, node_settings, running_node
@@ -84,7 +85,7 @@ class Templates:
     """Phantoms that are sent again and again under new UIDs: drawing one takes longer than segmenting it."""
 
     def __init__(self, folder: Path) -> None:
-        regions = ("cervical", "lumbar")
+        regions: tuple[BodyRegion, ...] = ("cervical", "lumbar")
         self._files: dict[str, list[list[Path]]] = {
             "radiograph": [
                 [write_xray_study(folder / f"x{n}", FIRST_SEED + n, region=regions[n % 2])[0]]

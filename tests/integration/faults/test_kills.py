@@ -167,7 +167,7 @@ def test_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing(tmp_p
     """Over reception, assembly, inference and delivery at once, with two workers, for as long as it takes."""
     chance = random.Random(20261121)
     with fault_site(tmp_path, workers=Workers(count=2, attempts=10)) as site:
-        done, sent = threading.Event(), []
+        done, sent = threading.Event(), list[list[FileDataset]]()
         sender = threading.Thread(target=_send_until, args=(site, done, sent))
         killers = [
             threading.Thread(target=_kill_until, args=(site, name, random.Random(chance.random()), done))
