@@ -19,7 +19,8 @@ MIRRORED = {43: 44, 44: 43, 45: 46, 46: 45, 47: 48, 48: 47}
 # mm, (R, I, P): what the semantic network sees.
 SPACING_MM = (3.5, 0.9, 0.9)
 CONTRASTS: tuple[tuple[MrContrast, float], ...] = (("T2w", 0.62), ("T1w", 0.12), ("STIR", 0.12), ("other", 0.14))
-REGION_SHARE: tuple[tuple[MrRegion, float], ...] = (("cervical", 0.2), ("thoracic", 0.2), ("lumbar", 0.6))
+# The neck is the hardest: small bodies, thin discs.
+REGION_SHARE: tuple[tuple[MrRegion, float], ...] = (("cervical", 0.4), ("thoracic", 0.15), ("lumbar", 0.45))
 LARGEST_MM = 330.0  # longer fields show the network nothing that a window of it does not
 
 
