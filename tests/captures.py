@@ -22,7 +22,7 @@ def run_capture(source: Path, targets: Mapping[str, Path]) -> RunAnswer:
     """Write a capture per instance; a CHEST is skipped, a HAND refused, and a PELVIS is a fault."""
     instances = [dcmread(file) for file in sorted(source.glob("*.dcm"))]
     _pass_gate(instances[0])
-    match instances[0].BodyPartExamined:
+    match instances[0].get("BodyPartExamined"):
         case "CHEST":
             return RunAnswer("skipped", "skipped: no engine is meant for a chest")
         case "HAND":

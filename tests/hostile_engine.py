@@ -23,7 +23,7 @@ def run_hostile(source: Path, targets: Mapping[str, Path]) -> RunAnswer:
     first = dcmread(next(iter(sorted(source.glob("*.dcm")))), stop_before_pixels=True)
     folder = Path(os.environ.get("HOSTILE_LOG") or source.parent)
     (folder / f"begun-{time.monotonic_ns()}-{os.getpid()}-{first.SOPInstanceUID}").touch()
-    match "HEALED" if (folder / "mend").exists() else first.BodyPartExamined:
+    match "HEALED" if (folder / "mend").exists() else first.get("BodyPartExamined"):
         case "CRASH":
             os._exit(3)
         case "SIGNAL":

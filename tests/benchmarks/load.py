@@ -1,15 +1,17 @@
 """What a node carries: the peak of a hospital, times a factor, by C-STORE in and by C-STORE out, for some minutes.
 
-    python -m tests.benchmarks.load --multiple 1 --minutes 10 --out load [--workers 1] [--write]
+    python -m tests.benchmarks.load --multiple 1 --minutes 10 --out load [--workers 1] [--without-networks] [--write]
 
 The model is the peak hour of the peers: 120 radiographs and 25 MR series, at random moments. The studies are phantoms
 under UIDs of their own; the node has the default packs and its own settings otherwise. Counted is the time from the
 release of the association that brought a study to the moment at which its job is delivered. Every result has to
-arrive, once. `--write` puts table and plot into docs/scaling.md.
+arrive, once. `--without-networks` puts a picture of each instance in the place of its segmentation: what is left is the
+cost of gateway, queue and delivery. `--write` puts tables and plot into docs/scaling.md.
 """
 
 import argparse
 import json
+import math
 import random
 import re
 import statistics
@@ -28,14 +30,15 @@ from pydicom.uid import UID
 from app.delivery.receiver import Receiver
 from app.delivery.send import send_folder
 from app.jobs.job import FINAL_STATES, JobState
-from app.jobs.queue import JobStatus
+from app.jobs.queries import list_jobs
+from app.jobs.queue import JobStatus, queue_of
 from app.jobs.versions import read_sent
 from app.phantom import write_xray_study
 from app.phantom_mr import write_mr_study
 from app.serve import MODULES, Node
 from app.work_settings import Workers
 from models.contracts import BodyRegion
-from tests.fault_site import children
+from tests.fault_site import FAULTY, children
 from tests.made_dicom import made_uid
 from tests.node import destination, gateway_port, node_settings, running_node
 
@@ -45,7 +48,6 @@ FIRST_SEED = 9_200_000  # of phantoms that no training has seen
 RADIOGRAPH_KINDS, VOLUME_KINDS = 6, 3
 SAMPLE_EVERY_S = 1.0
 PATIENCE_S = 1800.0
-MARKS = ("<!-- load: begin -->", "<!-- load: end -->")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
 PICTURE = DOCUMENT.parent / "images" / "load.png"
 
@@ -65,6 +67,7 @@ class Report:
     """What came of a run.
 
     waits_s: kind → seconds from the last instance to delivered, in the order of arrival, with its moment.
+    work_s: kind → median of the seconds that the engine's step took.
     memory_mib: process → (seconds since the start, MiB resident).
     """
 
@@ -78,7 +81,18 @@ class Report:
     doubled: int
     throughput_an_hour: float
     waits_s: Mapping[str, Sequence[tuple[float, float]]]
+    work_s: Mapping[str, float]
     memory_mib: Mapping[str, Sequence[tuple[float, float]]]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked of the node; `modules` are the programs of its processes."""
+
+    multiple: float
+    minutes: float
+    workers: int
+    modules: Mapping[str, str]
 
 
 class Templates:
@@ -119,31 +133,31 @@ def _under_new_uids(dataset: FileDataset, study: str, number: int) -> FileDatase
     return dataset
 
 
-def run_load(multiple: float, minutes: float, workers: int, root: Path) -> Report:
+def run_load(load: Load, root: Path) -> Report:
     """Send studies at random moments and return what came of them."""
     templates = Templates(root / "phantoms")
     with Receiver(root / "pacs", "PACS") as pacs:
         settings = node_settings(root / "storage", destination(pacs.port)).model_copy(
-            update={"workers": Workers(count=workers), "log_level": "warning"}
+            update={"workers": Workers(count=load.workers), "log_level": "warning"}
         )
-        with running_node(settings, MODULES) as node:
-            memory = MemoryWatch(node, workers)
+        with running_node(settings, load.modules) as node:
+            memory = MemoryWatch(node, load.workers)
             memory.start()
-            sent = _send(node, templates, multiple, minutes * 60, root)
+            sent = _send(node, templates, load, root)
             jobs = _wait_for(node, sent)
             memory.stop()
-            return _report(sent, jobs, pacs, node, memory=memory, load=(multiple, minutes, workers))
+            return _report(sent, jobs, pacs, node, memory=memory, load=load)
 
 
-def _send(node: Node, templates: Templates, multiple: float, seconds: float, root: Path) -> list[Sent]:
+def _send(node: Node, templates: Templates, load: Load, root: Path) -> list[Sent]:
     chance = random.Random(1)
     start, moment, number = time.time(), 0.0, 0
     futures = []
     (root / "studies").mkdir()
     with ThreadPoolExecutor(16) as pool:
         while True:
-            moment += chance.expovariate(multiple * (RADIOGRAPHS_AN_HOUR + VOLUMES_AN_HOUR) / 3600)
-            if moment > seconds:
+            moment += chance.expovariate(load.multiple * (RADIOGRAPHS_AN_HOUR + VOLUMES_AN_HOUR) / 3600)
+            if moment > load.minutes * 60:
                 break
             is_volume = chance.random() < VOLUMES_AN_HOUR / (RADIOGRAPHS_AN_HOUR + VOLUMES_AN_HOUR)
             kind, number = "MR" if is_volume else "radiograph", number + 1
@@ -164,8 +178,6 @@ def _send_one(node: Node, folder: Path, study: str, kind: str) -> Sent:
 
 
 def _wait_for(node: Node, sent: Sequence[Sent]) -> dict[str, JobStatus]:
-    from app.jobs.queries import list_jobs  # noqa: PLC0415  the node makes the queue first
-
     limit = time.time() + PATIENCE_S
     while time.time() < limit:
         jobs = {status.job.study_instance_uid: status for status in list_jobs(node.settings, limit=100_000)}
@@ -182,7 +194,7 @@ def _report(
     node: Node,
     *,
     memory: "MemoryWatch",
-    load: tuple[float, float, int],
+    load: Load,
 ) -> Report:
     start = min(each.began for each in sent)
     waits: dict[str, list[tuple[float, float]]] = {"radiograph": [], "MR": []}
@@ -199,9 +211,34 @@ def _report(
     delivered = sum(map(len, waits.values()))
     last = max((status.updated_at.timestamp() for status in jobs.values()), default=start)
     doubled = sum(count - 1 for count in pacs.counts.values())
-    rate = delivered / (last - start) * 3600
-    multiple, minutes, workers = load
-    return Report(multiple, minutes, workers, len(sent), delivered, other, lost, doubled, rate, waits, memory.samples)
+    return Report(
+        multiple=load.multiple,
+        minutes=load.minutes,
+        workers=load.workers,
+        sent=len(sent),
+        delivered=delivered,
+        other=other,
+        lost=lost,
+        doubled=doubled,
+        throughput_an_hour=delivered / (last - start) * 3600,
+        waits_s=waits,
+        work_s=_work(sent, jobs, node),
+        memory_mib=memory.samples,
+    )
+
+
+def _work(sent: Sequence[Sent], jobs: Mapping[str, JobStatus], node: Node) -> dict[str, float]:
+    """Return kind → median seconds of the engine's step."""
+    seconds: dict[str, list[float]] = {}
+    queue = queue_of(node.settings)
+    for each in sent:
+        if each.study in jobs:
+            for step in queue.steps(jobs[each.study].job.job_id):
+                if step.name == "infer" and step.started_at and step.completed_at:
+                    took = (step.completed_at - step.started_at).total_seconds()
+                    seconds.setdefault(each.kind, []).append(took)
+    queue.close()
+    return {kind: statistics.median(values) for kind, values in seconds.items()}
 
 
 class MemoryWatch:
@@ -273,6 +310,38 @@ def table(report: Report) -> str:
     return "\n".join(lines)
 
 
+# Scenario → (radiographs, MR series) in its busiest hour; docs/scaling.md says how each was found.
+SCENARIOS: Mapping[str, tuple[float, float]] = {
+    "the peak model": (RADIOGRAPHS_AN_HOUR, VOLUMES_AN_HOUR),
+    "a hospital group, 1,500 studies a day": (150, 75),
+    "a national archive, 20 million studies in a year": (1830, 1140),
+}
+BUSY_SHARE = 0.7
+
+
+def arithmetic(report: Report) -> str:
+    """Return how many engines each scenario needs, from the seconds that this run has measured."""
+    work = [report.work_s.get(kind, 0.0) for kind in ("radiograph", "MR")]
+    lines = [
+        f"With *t<sub>X</sub>* = {work[0]:.1f} s and *t<sub>M</sub>* = {work[1]:.1f} s, the medians of the run above:",
+        "",
+        "| in the busiest hour | radiographs | MR series | engines of this kind |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, (radiographs, volumes) in SCENARIOS.items():
+        engines = (radiographs * work[0] + volumes * work[1]) / 3600 / BUSY_SHARE
+        lines.append(f"| {name} | {radiographs:g} | {volumes:g} | {max(1, math.ceil(engines))} ({engines:.1f}) |")
+    return "\n".join(lines)
+
+
+def put(document: Path, mark: str, text: str) -> None:
+    """Put a text between the marks of a document."""
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    whole = document.read_text("utf-8")
+    whole = re.sub(f"({begin}\n).*?({end})", lambda found: f"{found[1]}{text}\n{found[2]}", whole, flags=re.DOTALL)
+    document.write_text(whole, "utf-8")
+
+
 def draw(report: Report, picture: Path) -> None:
     """Draw waits and memory over time."""
     import matplotlib as mpl  # noqa: PLC0415  the run itself does not need it
@@ -302,18 +371,21 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="report.json and load.png go here")
+    parser.add_argument("--without-networks", action="store_true")
     parser.add_argument("--write", action="store_true", help="also into docs/scaling.md")
     options = parser.parse_args()
     with TemporaryDirectory(prefix="spondyl-load-") as root:
-        report = run_load(options.multiple, options.minutes, options.workers, Path(root))
+        modules = FAULTY if options.without_networks else MODULES
+        report = run_load(Load(options.multiple, options.minutes, options.workers, modules), Path(root))
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "report.json").write_text(json.dumps(asdict(report), indent=1) + "\n", "utf-8")
     draw(report, options.out / "load.png")
     print(table(report))
-    if options.write:
-        begin, end = MARKS
-        text = DOCUMENT.read_text("utf-8")
-        DOCUMENT.write_text(re.sub(f"({begin}\n).*?(\n{end})", rf"\1{table(report)}\2", text, flags=re.DOTALL), "utf-8")
+    if options.write and options.without_networks:
+        put(DOCUMENT, "machinery", table(report))
+    elif options.write:
+        put(DOCUMENT, "load", table(report))
+        put(DOCUMENT, "arithmetic", arithmetic(report))
         draw(report, PICTURE)
 
 
