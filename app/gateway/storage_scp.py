@@ -46,6 +46,7 @@ STATUS_FOR: Mapping[type[InboxRefusal], int] = MappingProxyType(
 )
 
 MAXIMUM_PDU = 128 * 1024
+C_STORE_REQUEST = 0x0001  # PS3.7 E.1: Command Field
 DIMSE_TIMEOUT_S = 60.0
 LOCAL_LIMIT = (0x02, 0x03, 0x02)  # PS3.8 Table 9-21: rejected for now, local limit exceeded
 
@@ -123,6 +124,7 @@ class _Reception:
             (evt.EVT_CONN_OPEN, self._opened),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_ACCEPTED, self._accepted),
+            (evt.EVT_DIMSE_RECV, self._heard),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self._committed),
             (evt.EVT_RELEASED, self._ended, [True]),
@@ -157,6 +159,15 @@ class _Reception:
     @staticmethod
     def _accepted(event: Event) -> None:
         cast(Listener, event.assoc._server).established(event.assoc)
+
+    @staticmethod
+    def _heard(event: Event) -> None:
+        """End the association of a request that names no instance: pynetdicom would leave it without an answer."""
+        command = event.message.command_set
+        named = command.get("AffectedSOPClassUID") and command.get("AffectedSOPInstanceUID")
+        if command.get("CommandField") == C_STORE_REQUEST and not named:
+            log.warning("request_without_uid", calling=event.assoc.requestor.ae_title)
+            event.assoc.abort()
 
     def _store(self, event: Event) -> int:
         try:

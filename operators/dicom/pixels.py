@@ -17,6 +17,7 @@ from pydicom.pixels.utils import pixel_array
 from models.contracts import RadiographImage
 from models.errors import SpondylError
 from operators.dicom.body_region import body_region
+from operators.dicom.bounds import frame_fault
 
 Facing = Literal["left", "right"]
 
@@ -106,6 +107,9 @@ def _stored(dataset: Dataset) -> NDArray[Any]:
         raise _fault(dataset, "has no Pixel Data; send the whole instance")
     if (_number(dataset, "BitsStored") or 0) > MOST_BITS:
         raise _fault(dataset, f"has {dataset.BitsStored} bits; 8 to {MOST_BITS} are taken")
+    too_large = frame_fault(dataset)
+    if too_large is not None:
+        raise _fault(dataset, too_large)
     try:
         stored = np.asarray(pixel_array(dataset))
         if _text(dataset, "PhotometricInterpretation") == "PALETTE COLOR":

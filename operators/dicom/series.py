@@ -23,6 +23,7 @@ from pydicom.uid import (
 )
 
 from models.errors import SpondylError
+from operators.dicom.bounds import swelling_fault
 
 # What every composite instance has (PS3.3 C.7.2.1, C.7.3.1, C.12.1; all type 1).
 IDENTIFIERS = {
@@ -240,6 +241,9 @@ def _identify(path: Path) -> tuple[str, str, str, str] | None:
     if start[PREFIX_OFFSET:] != b"DICM" and start[:2] not in FIRST_GROUPS:
         return None
     has_prefix = start[PREFIX_OFFSET:] == b"DICM"
+    fault = swelling_fault(path) if has_prefix else None
+    if fault is not None:
+        raise InstanceError(f"{path} {fault}")
     try:
         dataset = _read(path, stop_before_pixels=True, only=[*IDENTIFIERS, "Modality"])
     except InstanceError:

@@ -19,6 +19,7 @@ from pydicom.pixels.utils import pixel_array
 
 from models.contracts import BodyRegion, MrContrast, SpineVolume
 from models.errors import SpondylError
+from operators.dicom.bounds import frame_fault
 from operators.dicom.mr_acquisition import Plane, plane_of
 from operators.dicom.mr_frames import SourceFrame, frames_of
 from operators.dicom.mr_subsets import places_along, subsets
@@ -217,6 +218,9 @@ def _number(text: str | None) -> float:
 
 def _values(dataset: FileDataset, frame: SourceFrame) -> NDArray[np.floating]:
     """Decode a frame: (rows, columns) rescaled values, padding as not a number."""
+    too_large = frame_fault(dataset)
+    if too_large is not None:
+        raise VolumeError(f"{frame.name} {too_large}")
     try:
         stored = np.asarray(pixel_array(dataset, index=None if frame.frame_number is None else frame.frame_number - 1))
     except Exception as error:  # decoders raise what they like; whatever it is, this frame cannot be read
