@@ -25,6 +25,7 @@ from pathlib import Path
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
+SENT_RECORD = "sent.json"  # in the folder of a job: the results that were handed to the delivery
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ import os
 from collections.abc import Iterable
 
 from app.jobs.accession import accession_key
-from app.jobs.layout import PRIVATE_FILE, StorageLayout
+from app.jobs.layout import PRIVATE_FILE, SENT_RECORD, StorageLayout
 from app.jobs.lineage import read_lineage
-from app.jobs.versions import SENT_RECORD
 
 
 def give_names(layout: StorageLayout, job_id: str, names: Iterable[str]) -> None:

@@ -14,11 +14,10 @@ from pathlib import Path
 
 from pydicom import Dataset, dcmread, dcmwrite
 
-from app.jobs.layout import StorageLayout, replace_durably
+from app.jobs.layout import SENT_RECORD, StorageLayout, replace_durably
 from app.jobs.results import result_files
 from operators.files import write_whole
 
-SENT_RECORD = "sent.json"
 LONGEST_DESCRIPTION = 64  # VR LO, PS3.5 section 6.2
 REPORT = "SR"
 

@@ -28,8 +28,8 @@ def test_the_same_slices_on_several_associations_may_be_the_beginning_of_more() 
 
 @pytest.mark.parametrize(
     "positions",
-    [(0, 4, 8, 16, 20), (0, 4, 8, 8, 12), (0, 4, 8, 12), ()],
-    ids=["one is missing", "one is there twice", "too few", "none"],
+    [(0, 4, 8, 16, 20), (0, 4, 8, 8, 12), (4, 4, 4, 4, 4), (0, 4, 8, 12), ()],
+    ids=["one is missing", "one is there twice", "all in one place", "too few", "none"],
 )
 def test_slices_that_make_no_stack_are_not_whole(positions: tuple[float, ...]) -> None:
     """The quiet time decides."""
