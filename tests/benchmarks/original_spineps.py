@@ -37,14 +37,17 @@ def main() -> None:
     parser.add_argument("--volume", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--preparation", type=json.loads, required=True, help="as in the pack's pack.json, JSON")
     arguments = parser.parse_args()
-    measured, arrays = run(arguments.published, arguments.volume, arguments.threads)
+    measured, arrays = run(arguments.published, arguments.volume, arguments.threads, arguments.preparation)
     if arrays:
         np.savez_compressed(arguments.out, **arrays)
     arguments.out.with_suffix(".json").write_text(json.dumps(measured, indent=1))
 
 
-def run(published: Path, volume: Path, threads: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def run(
+    published: Path, volume: Path, threads: int, preparation: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Load the networks, segment, measure."""
     began = time.perf_counter()
     phases: dict[str, float] = {}
@@ -62,6 +65,9 @@ def run(published: Path, volume: Path, threads: int) -> tuple[dict[str, Any], di
             *networks,
             auto_crop_to_spine=False,  # it would fetch weights of yet another network
             ignore_compatibility_issues=True,
+            proc_normalize_input=preparation["normalise"],
+            proc_sem_n4_bias_correction=preparation["bias_correction"],
+            proc_pad_size=preparation["padding"],
             return_output_instead_of_save=True,
         )
     measured |= {"wall_s": time.perf_counter() - began, "phases_s": phases, "peak_mib": peak_mib()}

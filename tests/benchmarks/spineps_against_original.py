@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,6 +25,7 @@ import numpy as np
 from models.contracts import SpineVolume
 from models.packs import load_pack
 from models.phantom.mr import MrRegion, mr_phantom
+from models.spineps.prepare import Preparation
 from models.spineps.publish import publish
 from operators.dicom.series import index_folder
 from operators.dicom.volume import plan_volumes, read_volume
@@ -36,6 +37,7 @@ BEGIN, END = "<!-- written by tests.benchmarks.spineps_against_original -->", "<
 THREADS = 2
 LEAST_DICE, LEAST_RATIO, MOST_MEMORY = 0.98, 3.0, 0.5
 PHANTOM_SEEDS = range(2_000_000, 2_000_012)  # training uses lower ones
+BRIGHTEST = 4000.0
 REGIONS: tuple[MrRegion, ...] = ("lumbar", "cervical", "thoracic", "whole")
 REAL = ("lumbar_VB2_02", "lumbar_VB2_09", "lumbar_IVD_11", "lumbar_sct")
 # phase of the table → what it is called in the timings of ours and of the original
@@ -110,7 +112,9 @@ def volumes(real: Path, only: Sequence[str] | None = None) -> Iterator[tuple[str
 
 def _phantom(seed: int, region: MrRegion) -> SpineVolume:
     phantom = mr_phantom(seed, region=region, contrast="T2w")
-    return SpineVolume(phantom.voxels, phantom.affine, "T2w")
+    # Whole numbers, as scanners store them: the original takes what is below 60 for air.
+    voxels = np.rint(phantom.voxels * (BRIGHTEST / phantom.voxels.max())).astype(np.float32)
+    return SpineVolume(voxels, phantom.affine, "T2w")
 
 
 def _real(folder: Path) -> SpineVolume | None:
@@ -127,16 +131,18 @@ def run_duels(python: Path, pack: Path, named: Iterator[tuple[str, SpineVolume]]
     Raises: RuntimeError with the end of a run's output when it failed.
     """
     work.mkdir(parents=True, exist_ok=True)
-    published = work / "published"
-    publish(load_pack(pack), published)
+    published, loaded = work / "published", load_pack(pack)
+    publish(loaded, published)
+    steps = json.dumps(asdict(Preparation.of(loaded.networks["semantic"])))
+    script = Path(__file__).with_name("original_spineps.py")
+    original_command = [str(python), str(script), "--published", str(published), "--preparation", steps]
     for name, volume in named:
         stem = work / name.replace(" ", "_")
         stored = stem.with_name(f"{stem.name}.volume.npz")
         np.savez(stored, voxels=volume.voxels, affine=volume.affine)
-        script = Path(__file__).with_name("original_spineps.py")
         theirs = stem.with_name(f"{stem.name}.original.npz")
         mine = stem.with_name(f"{stem.name}.ours.npz")
-        original = run_engine([str(python), str(script), "--published", str(published)], stored, theirs)
+        original = run_engine(original_command, stored, theirs)
         ours = run_engine([sys.executable, "-m", "tests.benchmarks.our_spineps", "--pack", str(pack)], stored, mine)
         both = mine.is_file() and theirs.is_file()
         agreement = compare(dict(np.load(mine)), dict(np.load(theirs))) if both else None
