@@ -1,19 +1,23 @@
 """Jobs: records, states, the look at results, and what a run means for its job."""
 
 import json
+import os
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.jobs.job import FINAL_STATES, STATE_SENTENCES, JobState, SeriesJob
+from app.jobs.keeping import is_over
 from app.jobs.layout import StorageLayout
-from app.jobs.process import DEAD_AFTER_S, Heartbeat, read_sign
-from app.jobs.queue import JobQueue, QueueUnavailable
+from app.jobs.process import DEAD_AFTER_S, Heartbeat, PulseWatch, process_name, read_sign, read_signs
+from app.jobs.queue import JobQueue, JobStatus, QueueUnavailable
 from app.jobs.results import ResultFault, check_results
 from app.jobs.runner import answer_of
 from app.report import RunReport, SeriesReport
+from app.settings import Retention, Settings
 from tests.made_dicom import made_dx
 
 JOB = SeriesJob(
@@ -172,3 +176,75 @@ def test_a_process_is_alive_while_its_sign_is_fresh(tmp_path: Path) -> None:
     assert (fresh.host, fresh.port) == ("127.0.0.1", 104)
     assert stale is None
     assert read_sign(layout, "gateway") is None
+
+
+def test_a_process_whose_heartbeat_stands_still_is_dead_by_the_clock_of_the_observer(tmp_path: Path) -> None:
+    """The clocks of two machines differ, so a time of the file itself says nothing."""
+    layout, now = StorageLayout(tmp_path), [1000.0]
+    layout.create()
+    file = layout.heartbeats / "north.worker-1"
+    file.touch()
+    watch = PulseWatch(layout, clock=lambda: now[0])
+
+    assert not watch.is_dead("north.worker-1")
+    now[0] += DEAD_AFTER_S - 1
+    os.utime(file, (0, 0))
+    assert not watch.is_dead("north.worker-1")
+    now[0] += DEAD_AFTER_S
+    assert watch.is_dead("north.worker-1")
+    os.utime(file, (1, 1))
+    assert not watch.is_dead("north.worker-1")
+
+
+def test_a_process_without_a_heartbeat_is_given_time_to_make_one(tmp_path: Path) -> None:
+    """It may just be starting."""
+    layout, now = StorageLayout(tmp_path), [1000.0]
+    layout.create()
+    watch = PulseWatch(layout, clock=lambda: now[0])
+
+    assert not watch.is_dead("south.worker-1")
+    now[0] += DEAD_AFTER_S
+    assert watch.is_dead("south.worker-1")
+
+
+def test_processes_of_several_nodes_are_told_apart_by_the_nodes_name(tmp_path: Path) -> None:
+    """They share a folder; a node that is alone needs no name."""
+    layout = StorageLayout(tmp_path)
+    layout.create()
+    names = [process_name(Settings(node_name=node), "worker-1") for node in ("", "north")]
+    beats = [Heartbeat(layout, name) for name in names]
+
+    for beat in beats:
+        beat.start()
+    alive = read_signs(layout)
+    for beat in beats:
+        beat.stop()
+
+    assert names == ["worker-1", "north.worker-1"]
+    assert sorted(alive) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("state", "proof", "goes"),
+    [
+        (JobState.DELIVERED, "proven", True),
+        (JobState.DELIVERED, "trusted", True),
+        (JobState.DELIVERED, "waiting", False),
+        (JobState.DELIVERED, "", False),
+        (JobState.SKIPPED, "", True),
+        (JobState.REFUSED, "", True),
+        (JobState.SUPERSEDED, "", True),
+        (JobState.FAILED, "", False),
+        (JobState.CANCELLED, "", False),
+        (JobState.PROCESSING, "", False),
+    ],
+)
+def test_only_what_nobody_needs_any_more_goes_by_itself(state: JobState, proof: str, goes: bool) -> None:
+    """What failed, was stopped or is not proven at its destination waits for a person, unless the settings say else."""
+    ended = datetime(2026, 1, 1, tzinfo=UTC)
+    status = JobStatus(JOB, state, "", ended, ended, proof)
+    year_later = (ended + timedelta(days=365)).timestamp()
+
+    assert is_over(status, Retention(), year_later) is goes
+    assert not is_over(status, Retention(), ended.timestamp() + 3600)
+    assert is_over(status, Retention(failed_hours=1), year_later) is (state is not JobState.PROCESSING)
