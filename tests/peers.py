@@ -103,11 +103,11 @@ def running_pacs(folder: Path, *, node_port: int, options: Mapping[str, object] 
 
 
 @contextmanager
-def running_storescp(folder: Path) -> Iterator[int]:
-    """Run DCMTK's storescp and return its port."""
+def running_storescp(folder: Path, *options: str) -> Iterator[int]:
+    """Run DCMTK's storescp, with options of its own, and return its port."""
     port = free_port()
     folder.mkdir()
-    with _running(["storescp", "-od", str(folder), str(port)], folder / "storescp.log"):
+    with _running(["storescp", *options, "-od", str(folder), str(port)], folder / "storescp.log"):
         wait_for_port(port)
         yield port
 

@@ -84,6 +84,7 @@ def start_storage_scp(inbox: Inbox, node: Node, *, commitments: CommitmentRecord
     """
     _config.LOG_HANDLER_LEVEL = "none"  # its log lines are made even if nobody reads them: a third of the time
     entity = AE(ae_title=node.ae_title)
+    entity.maximum_associations = node.limits.connections  # never reached: the listener counts, and rejects sooner
     entity.maximum_pdu_size = MAXIMUM_PDU
     entity.acse_timeout = node.limits.request_s
     entity.dimse_timeout = DIMSE_TIMEOUT_S

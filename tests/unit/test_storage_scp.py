@@ -17,6 +17,7 @@ from app.gateway.ports import port_fault
 from app.gateway.storage_scp import STATUS_FOR, StorageScp, start_storage_scp
 from app.jobs.commitments import CommitmentRecords
 from app.jobs.layout import StorageLayout
+from app.peer_settings import Limits
 from app.settings import Node
 from tests.made_dicom import made_dx
 
@@ -137,3 +138,17 @@ def test_a_taken_port_is_named(running: Running) -> None:
 
     assert f"{host}:{port}" in (port_fault(host, port) or "")
     assert port_fault(host, 0) is None
+
+
+def test_as_many_associations_are_let_in_as_the_settings_say(tmp_path: Path) -> None:
+    """`node.limits.associations`, and not what the library allows by itself."""
+    running = Running(tmp_path / "storage", Node(port=0, limits=Limits(associations=14)))
+    try:
+        associations = [running.associate(CTImageStorage) for _ in range(15)]
+        established = [association.is_established for association in associations]
+        for association in associations:
+            association.abort()
+    finally:
+        running.scp.stop()
+
+    assert established == [True] * 14 + [False]
