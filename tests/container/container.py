@@ -72,7 +72,7 @@ class Image:
         inside += ["sh", "-c", f'cd {folder} && exec "$@"', "sh", *program]
         user = self.configuration["User"]
         change = ["setpriv", "--no-new-privs", "chroot", f"--userspec={user}", "--groups=", str(self.root), *inside]
-        spaces = ["--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", *([] if network else ["--net"])]
+        spaces = ["--mount", "--pid", "--fork", "--ipc", "--uts", *([] if network else ["--net"])]
         script = "\n".join(["set -eu", *self._mounting(mounts), f"exec {shlex.join(change)}"])
         output, errors = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115  closed at the container's end
         popen = subprocess.Popen(["unshare", *spaces, "sh", "-c", script], stdout=output, stderr=errors, text=True)
@@ -129,12 +129,16 @@ class Container:
 
     def terminate(self) -> "subprocess.CompletedProcess[str]":
         """Send SIGTERM to the process that is 1 inside, as an engine does, and wait."""
-        (first,) = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split()
-        os.kill(int(first), signal.SIGTERM)
+        os.kill(self._first_process(), signal.SIGTERM)
         return self.wait()
 
     def kill(self) -> None:
-        """End it at once, if it still runs."""
+        """End it at once, if it still runs; with the first process of a process namespace all others end."""
         if self.popen.poll() is None:
-            self.popen.kill()
+            os.kill(self._first_process(), signal.SIGKILL)
             self.wait()
+
+    def _first_process(self) -> int:
+        """Return the number, as seen from outside, of the process that is 1 inside."""
+        (first,) = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split()
+        return int(first)
