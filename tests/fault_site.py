@@ -140,7 +140,7 @@ class FaultSite:
             jobs = self.jobs(dataset)
             return bool(jobs) and all(each.state in FINAL_STATES for each in jobs)
 
-        wait_for(all_ended, f"the jobs of {dataset.StudyInstanceUID} have ended")
+        wait_for(all_ended, f"the jobs of {dataset.StudyInstanceUID} have ended", patience_s=300)
         return self.jobs(dataset)
 
     def outcome(self, datasets: Sequence[FileDataset]) -> str:
