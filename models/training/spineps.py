@@ -33,8 +33,8 @@ class SpinepsRecipe:
 
     seed: int = 1
     scenes: int = 700
-    semantic_steps: int = 3000
-    instance_steps: int = 1500
+    semantic_steps: int = 5000
+    instance_steps: int = 1400
     minutes: float | None = None
     device: str = "cpu"
 
