@@ -176,7 +176,7 @@ def test_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing(tmp_p
         _KILLED.clear()
         for thread in (sender, *killers):
             thread.start()
-        wait_for(lambda: sum(_KILLED.values()) >= RANDOM_KILLS, "a hundred kills", patience_s=400)
+        wait_for(lambda: sum(_KILLED.values()) >= RANDOM_KILLS, "a hundred kills", patience_s=900)
         done.set()
         for thread in (sender, *killers):
             thread.join()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import FileDataset
 
+from app.jobs.history import read_history
 from app.jobs.job import JobState
 from app.serve import Node, NodeRunsAlready, Role
 from app.settings import Assembly, Settings
@@ -148,6 +149,35 @@ def test_the_queue_may_be_away_for_a_while(group: Group) -> None:
     group.postgres.start()
 
     assert group.site.outcome(study) == "delivered once"
+
+
+def test_a_worker_that_was_frozen_and_wakes_up_doubles_nothing(group: Group) -> None:
+    """A suspended machine counts as dead; its study is another's by the time it goes on."""
+    gate = group.site.folder.parent / "gate"
+    (gate / "hold").touch()
+    study = [group.site.radiograph()]
+    route(group, study, group.north)
+    wait_for(lambda: bool(list(gate.glob(f"begun-*{study[0].SOPInstanceUID}"))), "the engine has begun")
+    (job,) = group.site.jobs(study[0])
+    began = [event for event in read_history(group.north.layout, job.job.job_id) if event.word == "engine_began"]
+    node, _, name = str(began[0].details["worker"]).partition(".")
+    sign = {"east": group.east, "west": group.west}[node].sign(name)
+    assert sign is not None
+
+    os.kill(sign.process_id, signal.SIGSTOP)
+    try:
+        wait_for(lambda: len(list(gate.glob(f"begun-*{study[0].SOPInstanceUID}"))) == 2, "another takes it over")
+        (gate / "hold").unlink()
+        assert group.site.outcome(study) == "delivered once"
+    finally:
+        os.kill(sign.process_id, signal.SIGCONT)
+    later = [group.site.radiograph() for _ in range(4)]
+    for dataset in later:
+        route(group, [dataset], group.north)
+
+    assert [group.site.outcome([dataset]) for dataset in later] == ["delivered once"] * 4
+    assert group.site.outcome(study) == "delivered once"
+    assert len(group.site.jobs(study[0])) == 1
 
 
 def test_the_work_of_a_dead_node_is_taken_over_by_the_others(group: Group) -> None:
