@@ -5,6 +5,8 @@ for TLS and for the first bytes of an association request; what begins otherwise
 is closed without an association having been made for it.
 """
 
+import queue
+import select
 import socket
 import ssl
 import threading
@@ -22,6 +24,8 @@ from app.peer_settings import Limits
 ASSOCIATE_REQUEST = 0x01  # PS3.8 Table 9-11: the type of the first PDU of every association
 LARGEST_PDU = 1 << 20  # this node asks for less; an association request with 128 contexts stays below it
 TELL_EVERY_S = 60.0
+QUIET_WAIT_S = 0.02
+ANSWER_WAIT_S = 0.001
 
 log = get_logger()
 
@@ -34,11 +38,26 @@ class GuardedSocket(AssociationSocket):
 
     largest_message: int = 1 << 62
     _unhandled = 0
+    _owes_answer = False
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to read, and room for it: a peer that does not wait for answers is made to."""
-        return self.assoc.dimse.msg_queue.qsize() == 0 and super().ready
+        """Whether there is something to read, and room for it: a peer that does not wait for answers is made to.
+
+        Waits a moment for it, for less while this side has something to send: pynetdicom asks again and again.
+        """
+        if self.socket is None or self.assoc.dimse.msg_queue.qsize():
+            time.sleep(ANSWER_WAIT_S)
+            return False
+        pending = isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()
+        if not pending and self.socket.fileno() >= 0:
+            select.select([self.socket], [], [], ANSWER_WAIT_S if self._owes_answer else QUIET_WAIT_S)
+        return super().ready
+
+    def send(self, bytestream: bytes) -> None:
+        """Send an encoded PDU."""
+        self._owes_answer = False
+        super().send(bytestream)
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read exactly so many bytes, or fewer where the connection ends.
@@ -47,6 +66,7 @@ class GuardedSocket(AssociationSocket):
             OSError: the peer announces a PDU, or has sent a message, beyond the limits.
         """
         self._unhandled += nr_bytes
+        self._owes_answer = True
         if nr_bytes > LARGEST_PDU or self._unhandled > self.largest_message:
             log.warning("message_too_large", calling_ae_title=str(self.assoc.requestor.ae_title), bytes=self._unhandled)
             raise OSError("a PDU or message beyond the limits of this node")
@@ -67,6 +87,18 @@ class GuardedSocket(AssociationSocket):
         self._unhandled = 0
 
 
+class PatientQueue(queue.Queue[Any]):
+    """A queue that waits a moment for what it is asked for at once: pynetdicom asks a thousand times a second."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return the next item, as `queue.Queue` does.
+
+        Raises:
+            queue.Empty: none came.
+        """
+        return super().get(True, timeout if block else QUIET_WAIT_S)
+
+
 class GuardedHandler(RequestHandler):
     """Makes the association of a connection that has begun like one."""
 
@@ -79,6 +111,8 @@ class GuardedHandler(RequestHandler):
         transport = GuardedSocket(association, client_socket=self.request)
         transport.largest_message = self.server.limits.instance_mib << 20
         association.set_socket(transport)
+        association.dimse.msg_queue = PatientQueue()
+        association.dul._run_loop_delay = 0  # the transport waits
         own = association.acceptor
         own.maximum_length = self.ae.maximum_pdu_size
         own.ae_title = self.server.ae_title
