@@ -50,8 +50,8 @@ def tls_fault(host: str, port: int, tls: ClientTls, *, timeout_s: float) -> str 
 def address_of(url: str) -> tuple[str, int]:
     """Return host and port of a URL.
 
-    >>> address_of("https://pacs.example.org/dicom-web")
-    ('pacs.example.org', 443)
+    >>> address_of("https://example.org/dicom-web")
+    ('example.org', 443)
     """
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
