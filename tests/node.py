@@ -40,9 +40,7 @@ def destination(port: int, *, name: str = "pacs", ae_title: str = "PACS", profil
 
 
 @contextmanager
-def running_node(
-    settings: Settings, modules: Mapping[str, str] = CAPTURING, *, role: Role = "all"
-) -> Iterator[Node]:
+def running_node(settings: Settings, modules: Mapping[str, str] = CAPTURING, *, role: Role = "all") -> Iterator[Node]:
     """Run a node, or the part of one that a role names; its log is `node.log` in the storage folder."""
     node = Node(settings, quiet=True, modules=modules, role=role)
     node.start()
