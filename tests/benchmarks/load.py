@@ -384,7 +384,7 @@ def main() -> None:
     if options.write and options.without_networks:
         put(DOCUMENT, "machinery", table(report))
     elif options.write:
-        put(DOCUMENT, "load", table(report))
+        put(DOCUMENT, "load", f"{table(report)}\n\n![Waits and memory under load](images/{PICTURE.name})")
         put(DOCUMENT, "arithmetic", arithmetic(report))
         draw(report, PICTURE)
 
