@@ -55,7 +55,7 @@ def spread(value: object) -> object:
 
 def _known_database(value: str) -> str:
     if not value.startswith(("postgresql://", "postgresql+psycopg://")):
-        raise ValueError("the queue is a PostgreSQL, postgresql://user@example.org/name, or, left out, the embedded one")
+        raise ValueError("the queue is a PostgreSQL, postgresql://user@example.org/name; left out, embedded")
     return value
 
 
