@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -137,8 +138,9 @@ def _headers(raw: bytes) -> list[int]:
 
 
 def _absurd_size(chance: random.Random, number: int, body_part: str) -> Hostile:
-    values = {"Rows": 65535, "Columns": 65535, "NumberOfFrames": chance.choice(("1", "2147483647", "-1", "0"))}
-    values |= chance.choice(({}, {"BitsAllocated": 32}, {"BitsAllocated": 0}, {"BitsStored": 99}, {"Rows": 0}))  # type: ignore[arg-type]
+    frames = chance.choice(("1", "2147483647", "-1", "0"))
+    values: dict[str, Any] = {"Rows": 65535, "Columns": 65535, "NumberOfFrames": frames}
+    values |= chance.choice(({}, {"BitsAllocated": 32}, {"BitsAllocated": 0}, {"BitsStored": 99}, {"Rows": 0}))
     return _instance(number, body_part, **values)
 
 

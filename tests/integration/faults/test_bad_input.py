@@ -72,6 +72,7 @@ class Sender:
         request._affected_sop_instance_uid = UID(instance.sop_instance_uid, validation_mode=0)  # past its own check
         request.DataSet = BytesIO(instance.data_set + b"\0" * (len(instance.data_set) % 2))
         context_id = contexts[instance.transfer_syntax].context_id
+        assert context_id is not None
         association._reactor_checkpoint.clear()
         try:
             association.dimse.send_msg(request, context_id)
