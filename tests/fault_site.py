@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -146,7 +147,7 @@ class FaultSite:
     def outcome(self, datasets: Sequence[FileDataset]) -> str:
         """Return in words what has become of a study of which every instance was captured."""
         jobs = self.ended(datasets[0])
-        expected = {str(capture_of(_copy(dataset), "standard").SOPInstanceUID) for dataset in datasets}
+        expected = {str(capture_of(deepcopy(dataset), "standard").SOPInstanceUID) for dataset in datasets}
         folder = self.archive.folder / str(datasets[0].StudyInstanceUID)
         found = {file.stem for file in folder.glob("*.dcm")}
         if jobs[-1].state is not JobState.DELIVERED:
@@ -196,9 +197,3 @@ def _parent(process_id: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return int(parent) if state != "Z" else None
-
-
-def _copy(dataset: FileDataset) -> FileDataset:
-    copy = FileDataset("", dataset, file_meta=dataset.file_meta)
-    copy.file_meta = type(dataset.file_meta)(dataset.file_meta)
-    return copy
