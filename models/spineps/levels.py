@@ -33,13 +33,14 @@ ASSUMED, DOUBTED = 0.7, 0.8  # what is left of a confidence
 @dataclass(frozen=True)
 class BodyShape:
     """Of a vertebral body: centre (P, I, R) in mm; in its middle slice the height along I and the mean depth in mm, and
-    the depth of its upper third as a share of that of its lower.
+    the depth of its upper third as a share of that of its lower. has_body: else all of it was measured instead.
     """
 
     centre: tuple[float, float, float]
     height: float
     narrowing: float
     depth: float = 20.0
+    has_body: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def shapes_of(vertebrae: NDArray[np.uint16], subregions: NDArray[np.uint8], spac
         centre = [(c + s.start) * mm for c, s, mm in zip(ndimage.center_of_mass(mask), box, spacing, strict=True)]
         depth = float(middle.sum(0)[rows].mean()) * spacing[0]
         height, narrowing = len(rows) * spacing[1], depths[0] / max(depths[1], 1e-6)
-        shapes.append(BodyShape((centre[0], centre[1], centre[2]), height, narrowing, depth))
+        shapes.append(BodyShape((centre[0], centre[1], centre[2]), height, narrowing, depth, bool(body.any())))
     return tuple(shapes)
 
 
@@ -169,7 +170,8 @@ def _from_axis(places: Sequence[int], axis: int, *, sacrum: bool, warnings: tupl
 def _places(shapes: Sequence[BodyShape], axis: int | None) -> tuple[list[int], tuple[str, ...]]:
     """Place of each vertebra in the column, counting those that were missed between two.
 
-    The axis' centre lies high, in the root of its dens: the step from it to C3 tells nothing.
+    The axis' centre lies high, in the root of its dens: the step from it to C3 tells nothing. Nor does a step to what
+    has no body in view: a spinous process at the border lies far behind.
     """
     centres = np.array([shape.centre for shape in shapes]).reshape(-1, 3)
     steps = np.linalg.norm(np.diff(centres, axis=0), axis=1)
@@ -178,7 +180,8 @@ def _places(shapes: Sequence[BodyShape], axis: int | None) -> tuple[list[int], t
     for index, step in enumerate(steps):
         beside = [steps[i] for i in (index - 1, index + 1) if first <= i < len(steps)]
         usual = float(np.mean(beside)) if beside else float(step)
-        long = index >= first and step > HIDDEN_STEP * usual
+        comparable = index >= first and shapes[index].has_body and shapes[index + 1].has_body
+        long = comparable and step > HIDDEN_STEP * usual
         missed = min(MOST_HIDDEN, round(step / usual) - 1) if long else 0
         if missed:
             warnings.append(

@@ -70,3 +70,12 @@ def test_without_a_landmark_the_lumbar_spine_is_assumed_and_others_stay_open() -
     assert (lumbar.names, lumbar.numbering) == (("L2", "L3", "L4", "L5"), "assumed")
     assert (thoracic.names, thoracic.numbering) == ((None,) * 4, "unknown")
     assert all("no landmark" in levels.warnings[0] for levels in (lumbar, thoracic))
+
+
+def test_a_spinous_process_whose_body_is_out_of_view_hides_no_vertebra() -> None:
+    """It lies far behind the bodies, so that the step to it is long."""
+    process = BodyShape((60.0, 15.0, 0.0), 15.0, 1.0, has_body=False)
+
+    levels = named([process, *spine(6)[1:]], sacrum=True)
+
+    assert (levels.names[0], levels.warnings) == ("T12", ())
