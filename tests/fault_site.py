@@ -141,8 +141,22 @@ class FaultSite:
             jobs = self.jobs(dataset)
             return bool(jobs) and all(each.state in FINAL_STATES for each in jobs)
 
-        wait_for(all_ended, f"the jobs of {dataset.StudyInstanceUID} have ended", patience_s=300)
+        try:
+            wait_for(all_ended, "all jobs of a study have ended", patience_s=300)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.story(dataset)}") from error
         return self.jobs(dataset)
+
+    def story(self, dataset: FileDataset) -> str:
+        """Return all that the node knows of a study, for whom a test has failed."""
+        lines = [f"study {dataset.StudyInstanceUID}, series {dataset.SeriesInstanceUID}"]
+        for status in self.jobs(dataset):
+            lines.append(f"{status.job.job_id} version {status.job.version} is {status.state}: {status.sentence}")
+            history = self.node.layout.jobs / status.job.job_id / "history.jsonl"
+            lines.append(history.read_text() if history.exists() else "no history")
+        root = self.node.layout.root
+        lines += [str(path.relative_to(root)) for path in (root / "inbox").rglob("*")]
+        return "\n".join(lines)
 
     def outcome(self, datasets: Sequence[FileDataset]) -> str:
         """Return in words what has become of a study of which every instance was captured."""

@@ -73,7 +73,7 @@ def wait_for(condition: Callable[[], bool], what: str, *, patience_s: float = PA
 def jobs_of(node: Node) -> tuple[JobStatus, ...]:
     """Return the node's jobs, youngest first."""
     try:
-        return list_jobs(node.settings)
+        return list_jobs(node.settings, limit=10_000)
     except QueueUnavailable:
         return ()
 

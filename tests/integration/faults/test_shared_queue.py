@@ -107,8 +107,12 @@ def test_studies_by_two_gateways_are_shared_by_three_workers_each_once(group: Gr
     studies = [group.site.volume() if number % 2 else [group.site.radiograph()] for number in range(12)]
     threads = [threading.Thread(target=route, args=(group, study, group.north)) for study in studies]
     threads += [threading.Thread(target=route, args=(group, study, group.south)) for study in studies[::2]]
+    gate = group.site.folder.parent / "gate"
+    (gate / "hold").touch()  # a worker that was quicker to start would do them all
     for thread in threads:
         thread.start()
+    wait_for(lambda: len(executors(group)) == 3, "each worker has begun one", patience_s=120)
+    (gate / "hold").unlink()
     for thread in threads:
         thread.join()
 
