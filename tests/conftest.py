@@ -1,12 +1,15 @@
 """What every test may use: shared reference data, programs of other makers, and how both may be absent."""
 
+import contextlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
+from pynetdicom.transport import AssociationSocket
 
 ROOT = Path(__file__).resolve().parent.parent
 # Reference data that are too large or not ours to ship lie beside the checkout.
@@ -40,6 +43,20 @@ def log_as_before() -> Iterator[None]:
     yield
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def refused_connections_closed() -> Iterator[None]:
+    """Close the socket of a refused connection, which pynetdicom leaves to the garbage collector and any test."""
+
+    def shut_down(transport: AssociationSocket) -> None:
+        assert transport.socket is not None
+        with contextlib.closing(transport.socket) as refused, contextlib.suppress(OSError):
+            refused.shutdown(socket.SHUT_RDWR)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AssociationSocket, "_shutdown_socket", shut_down)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -27,11 +27,7 @@ from tests.certificates import make_certificates
 from tests.made_dicom import made_dx
 from tests.node import gateway_port, node_settings, running_node
 
-pytestmark = [
-    pytest.mark.slow,
-    # pynetdicom leaves the socket of a refused connection to the garbage collector
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <(socket|ssl):pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.slow
 
 DX = DigitalXRayImageStorageForPresentation
 ACCESS = [

@@ -1,6 +1,5 @@
 """Results at real archives: delivered by rule, proven, and never held up by a destination that is down."""
 
-import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +29,6 @@ from tests.tls_front import tls_front
 pytestmark = [pytest.mark.slow, pytest.mark.peers("Orthanc")]
 
 PASSWORD = "only for this test"
-# pynetdicom leaves the socket of a refused connection to the garbage collector.
-LEAVES_A_SOCKET = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <(socket|ssl):pytest.PytestUnraisableExceptionWarning"
-)
 
 
 @dataclass
@@ -149,21 +144,11 @@ def test_a_destination_that_is_down_delays_nobody_and_gets_its_results_once_it_i
     assert list(counts.values()) == [1] * 12
 
 
-@pytest.fixture
-def collected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Collect garbage before the next test, so that no other test is blamed for this one's."""
-    caplog.set_level("CRITICAL", "pynetdicom")  # as in a node; a log record would keep the socket alive
-    yield
-    gc.collect()
-
-
 def _jobs_in(site: Site, datasets: list[FileDataset], state: JobState) -> int:
     statuses = [site.status(dataset) for dataset in datasets]
     return sum(status is not None and status.state is state for status in statuses)
 
 
-@LEAVES_A_SOCKET
-@pytest.mark.usefixtures("collected")
 def test_a_check_says_what_a_destination_lacks(site: Site) -> None:
     """`spondyl check` knows before the first study whether proof will be possible."""
     peers = {destination.name: destination for destination in site.node.settings.destinations}
@@ -188,8 +173,6 @@ def instances(tmp_path: Path) -> tuple[InstanceToSend, ...]:
     return read_instances([tmp_path / "instance.dcm"])
 
 
-@LEAVES_A_SOCKET
-@pytest.mark.usefixtures("collected")
 @pytest.mark.peers("openssl")
 def test_stow_over_tls_needs_a_server_whose_certificate_is_vouched_for(
     certificates: Path, instances: tuple[InstanceToSend, ...], tmp_path: Path
@@ -211,8 +194,6 @@ def test_stow_over_tls_needs_a_server_whose_certificate_is_vouched_for(
     assert "unable to get local issuer certificate" in unknown[0].sentence
 
 
-@LEAVES_A_SOCKET
-@pytest.mark.usefixtures("collected")
 @pytest.mark.peers("openssl")
 def test_c_store_over_tls_reaches_a_real_archive_that_asks_for_a_certificate(
     certificates: Path, instances: tuple[InstanceToSend, ...], tmp_path: Path

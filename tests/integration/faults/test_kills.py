@@ -17,11 +17,7 @@ from tests.fault_matrix import FaultMatrix, settle, table_in
 from tests.fault_site import FaultSite, fault_site
 from tests.node import wait_for
 
-pytestmark = [
-    pytest.mark.slow,
-    # pynetdicom leaves the socket of a refused connection to the garbage collector
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.slow
 
 VICTIMS = {
     "gateway killed": ("gateway",),

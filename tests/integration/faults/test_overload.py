@@ -23,11 +23,7 @@ from app.serve import Node
 from tests.made_dicom import made_dx
 from tests.node import gateway_port, node_settings, running_node, wait_for
 
-pytestmark = [
-    pytest.mark.slow,
-    # pynetdicom leaves the socket of a refused connection to the garbage collector
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.slow
 
 PROBES = 10_000
 GROWTH_MIB = 20

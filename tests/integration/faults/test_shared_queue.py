@@ -30,7 +30,6 @@ pytestmark = [
         program("initdb") is None and os.environ.get("CI") != "true",
         reason="no PostgreSQL is installed (`bash .ci/run` installs the peers)",
     ),
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 
