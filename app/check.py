@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from app.delivery.channels import proof_fault, reach
-from app.gateway.inbox import MINIMUM_FREE_BYTES
 from app.gateway.ports import port_fault
 from app.jobs.layout import StorageLayout
-from app.jobs.process import read_sign
+from app.jobs.process import Sign, process_name, read_sign
 from app.settings import Settings
 from models.errors import SpondylError
 from models.packs import load_pack
@@ -60,9 +59,10 @@ def check_node(settings: Settings) -> Iterator[Finding]:
     """Look at packs, ports, storage, destinations and the accelerator, and tell of each."""
     yield from _packs(settings)
     layout = StorageLayout(settings.storage.resolve())
-    yield _port(layout, "gateway", settings.node.host, settings.node.port)
-    yield _port(layout, "dashboard", settings.dashboard.host, settings.dashboard.port)
-    yield _storage(layout.root)
+    for process, address in (("gateway", settings.node), ("dashboard", settings.dashboard)):
+        sign = read_sign(layout, process_name(settings, process))
+        yield _port(f"port of the {process}", sign, address.host, address.port)
+    yield _storage(layout.root, settings.node.limits.minimum_free_mib)
     yield from _destinations(settings)
     yield _device(settings)
 
@@ -82,9 +82,7 @@ def _packs(settings: Settings) -> Iterator[Finding]:
         yield Finding("default pack", False, words, "set default_pack, or install that pack")
 
 
-def _port(layout: StorageLayout, process: str, host: str, port: int) -> Finding:
-    subject = f"port of the {process}"
-    sign = read_sign(layout, process)
+def _port(subject: str, sign: Sign | None, host: str, port: int) -> Finding:
     if sign is not None:
         return Finding(subject, True, f"this node listens at {sign.host}:{sign.port}")
     fault = port_fault(host, port)
@@ -93,13 +91,13 @@ def _port(layout: StorageLayout, process: str, host: str, port: int) -> Finding:
     return Finding(subject, False, fault, "stop the other program, or choose another port in app.yaml")
 
 
-def _storage(root: Path) -> Finding:
+def _storage(root: Path, minimum_free_mib: int) -> Finding:
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
-    words = f"{free / (1 << 30):.1f} GiB free in {root}"
-    if free > MINIMUM_FREE_BYTES:
+    free_mib = shutil.disk_usage(existing).free >> 20
+    words = f"{free_mib / 1024:.1f} GiB free in {root}"
+    if free_mib >= minimum_free_mib:
         return Finding("storage", True, words)
-    return Finding("storage", False, words, "make room: below 1 GiB the node takes no study")
+    return Finding("storage", False, words, f"make room: below {minimum_free_mib} MiB the node takes no study")
 
 
 def _destinations(settings: Settings) -> Iterator[Finding]:
