@@ -115,9 +115,7 @@ def test_a_receiver_that_hangs_up_after_one_instance_postpones_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was stored stays stored; the rest is sent again."""
-    monkeypatch.setattr(
-        app.delivery.association, "ANSWER_TIMEOUT_S", 2.0
-    )  # pynetdicom waits for it all the same
+    monkeypatch.setattr(app.delivery.association, "ANSWER_TIMEOUT_S", 2.0)  # pynetdicom waits for it all the same
     first, second = radiograph(1), radiograph(2)
 
     def answer(event: Event) -> int:
