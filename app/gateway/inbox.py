@@ -106,6 +106,7 @@ class Inbox:
         self._minimum_free_bytes = minimum_free_bytes
         self._lock = threading.Lock()
         self._series: dict[str, ArrivingSeries] = {}
+        self._parts_lock = threading.Lock()
         self._parts: list[Path] = []
         self.changed = threading.Event()
         self._own_partial = layout.partial / gateway
@@ -159,14 +160,19 @@ class Inbox:
         with self._lock:
             now = self._clock()
             ready = [s for s in self._series.values() if is_complete(s, now, quiet_s=self._quiet_s)]
-            taken = [self._taker.take(series) for series in ready if not self._is_changed(series, now)]
-            for series in ready:
-                uid = series.series_instance_uid
-                if not self._folder(uid).exists():
-                    del self._series[uid]
-                elif self._series[uid] is series:  # it could not be taken: after another quiet time
-                    self._series[uid] = replace(series, last_arrival=now, released=False)
-        return tuple(each for each in taken if each is not None)
+        taken = []
+        for series in ready:
+            folder = self._claim(series)
+            if folder is None:
+                continue
+            job = self._taker.take(folder, series)  # without the lock: it syncs, and other series go on arriving
+            if job is not None:
+                taken.append(job)
+            else:  # after another quiet time
+                with self._lock:
+                    postponed = replace(series, last_arrival=self._clock(), released=False)
+                    self._series.setdefault(series.series_instance_uid, postponed)
+        return tuple(taken)
 
     def recover(self, gateways: Iterable[str] | None = None) -> int:
         """Take up what was arriving when a process ended, and return how many series are arriving now.
@@ -207,12 +213,18 @@ class Inbox:
     def _folder(self, series_instance_uid: str) -> Path:
         return self._layout.arriving / series_instance_uid
 
-    def _is_changed(self, series: ArrivingSeries, now: float) -> bool:
-        """Say whether another gateway has placed more of a series, and take note of it."""
-        new = _unknown(self._folder(series.series_instance_uid), series)
-        if new:
-            self._series[series.series_instance_uid] = series.with_foreign(new, now)
-        return bool(new)
+    def _claim(self, series: ArrivingSeries) -> Path | None:
+        """Return the folder of a complete series, taken out of the inbox; None where it has changed or is gone."""
+        uid = series.series_instance_uid
+        with self._lock:
+            if self._series.get(uid) is not series:
+                return None
+            new = _unknown(self._folder(uid), series)
+            if new:  # another gateway has placed more of it
+                self._series[uid] = series.with_foreign(new, self._clock())
+                return None
+            del self._series[uid]
+            return self._taker.claim(series)
 
     def _ask_for_wholeness(self) -> None:
         with self._lock:
@@ -240,11 +252,11 @@ class Inbox:
 
     def _new_part(self) -> Path:
         """Return an empty file whose name is on the disk; names are made and synced many at a time."""
-        with self._lock:
+        with self._parts_lock:
             if not self._parts:
                 parts = [self._own_partial / uuid.uuid4().hex for _ in range(PARTS_AT_A_TIME)]
                 for part in parts:
-                    part.touch(mode=PRIVATE_FILE)
+                    part.touch(mode=PRIVATE_FILE, exist_ok=False)
                 sync_folder(self._own_partial)
                 self._parts = parts
             return self._parts.pop()

@@ -5,8 +5,6 @@ for TLS and for the first bytes of an association request; what begins otherwise
 is closed without an association having been made for it.
 """
 
-import queue
-import select
 import socket
 import ssl
 import threading
@@ -15,88 +13,17 @@ from socketserver import BaseServer
 from typing import Any
 
 from pynetdicom.association import Association
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from app.gateway.access import Access
+from app.gateway.upper_layer import GuardedSocket, OneThreadAssociation
 from app.logs import get_logger
 from app.peer_settings import Limits
 
 ASSOCIATE_REQUEST = 0x01  # PS3.8 Table 9-11: the type of the first PDU of every association
-LARGEST_PDU = 1 << 20  # this node asks for less; an association request with 128 contexts stays below it
 TELL_EVERY_S = 60.0
-QUIET_WAIT_S = 0.02
-ANSWER_WAIT_S = 0.001
 
 log = get_logger()
-
-
-class GuardedSocket(AssociationSocket):
-    """The transport of one association, with bounds on what its peer can make it hold in memory.
-
-    largest_message: most bytes that may arrive between two messages that were dealt with.
-    """
-
-    largest_message: int = 1 << 62
-    _unhandled = 0
-    _owes_answer = False
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to read, and room for it: a peer that does not wait for answers is made to.
-
-        Waits a moment for it, for less while this side has something to send: pynetdicom asks again and again.
-        """
-        if self.socket is None or self.assoc.dimse.msg_queue.qsize():
-            time.sleep(ANSWER_WAIT_S)
-            return False
-        pending = isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()
-        if not pending and self.socket.fileno() >= 0:
-            select.select([self.socket], [], [], ANSWER_WAIT_S if self._owes_answer else QUIET_WAIT_S)
-        return super().ready
-
-    def send(self, bytestream: bytes) -> None:
-        """Send an encoded PDU."""
-        self._owes_answer = False
-        super().send(bytestream)
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read exactly so many bytes, or fewer where the connection ends.
-
-        Raises:
-            OSError: the peer announces a PDU, or has sent a message, beyond the limits.
-        """
-        self._unhandled += nr_bytes
-        self._owes_answer = True
-        if nr_bytes > LARGEST_PDU or self._unhandled > self.largest_message:
-            log.warning("message_too_large", calling_ae_title=str(self.assoc.requestor.ae_title), bytes=self._unhandled)
-            raise OSError("a PDU or message beyond the limits of this node")
-        received = bytearray(nr_bytes)
-        view = memoryview(received)
-        count = 0
-        while count < nr_bytes and self.socket is not None:
-            step = self.socket.recv_into(view[count:])
-            if not step:
-                break
-            count += step
-        view.release()
-        del received[count:]
-        return received
-
-    def handled(self) -> None:
-        """Note that the last message is dealt with."""
-        self._unhandled = 0
-
-
-class PatientQueue(queue.Queue[Any]):
-    """A queue that waits a moment for what it is asked for at once: pynetdicom asks a thousand times a second."""
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Return the next item, as `queue.Queue` does.
-
-        Raises:
-            queue.Empty: none came.
-        """
-        return super().get(True, timeout if block else QUIET_WAIT_S)
 
 
 class GuardedHandler(RequestHandler):
@@ -105,14 +32,12 @@ class GuardedHandler(RequestHandler):
     server: "Listener"
 
     def _create_association(self) -> Association:
-        association = Association(self.ae, "acceptor")
+        association = OneThreadAssociation(self.ae)
         association._server = self.server
         association.name = f"AcceptorThread@{self.client_address[0]}"  # pynetdicom knows its own by this name
         transport = GuardedSocket(association, client_socket=self.request)
         transport.largest_message = self.server.limits.instance_mib << 20
         association.set_socket(transport)
-        association.dimse.msg_queue = PatientQueue()
-        association.dul._run_loop_delay = 0  # the transport waits
         own = association.acceptor
         own.maximum_length = self.ae.maximum_pdu_size
         own.ae_title = self.server.ae_title

@@ -27,8 +27,9 @@ from app.gateway.instance import (
     InboxRefusal,
     UnsafeUID,
 )
-from app.gateway.listener import GuardedHandler, GuardedSocket, Listener
+from app.gateway.listener import GuardedHandler, Listener
 from app.gateway.tls import server_context
+from app.gateway.upper_layer import GuardedSocket
 from app.jobs.commitments import INVALID_ARGUMENT, NO_SUCH_INSTANCE, SUCCESS, CommitmentRecords, read_report
 from app.logs import get_logger
 from app.settings import Node

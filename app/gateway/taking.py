@@ -50,32 +50,39 @@ class Taker:
         self._own = layout.taking / gateway
         self._own.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
-    def take(self, series: ArrivingSeries) -> Taken | None:
-        """Turn a series into a job on the disk; None where another gateway was faster, or the disk is full."""
+    def claim(self, series: ArrivingSeries) -> Path | None:
+        """Move a series to where no instance is placed any more; None where another gateway was faster."""
         folder = self._own / uuid.uuid4().hex
         try:
             (self._layout.arriving / series.series_instance_uid).rename(folder)
         except FileNotFoundError:
             return None
+        return folder
+
+    def take(self, folder: Path, series: ArrivingSeries) -> Taken | None:
+        """Turn a claimed series into a job on the disk; None where the disk is full: it is in the inbox again."""
         try:
             with lineage_lock(self._layout):
                 return self._to_job(folder, series)
-        except OSError as fault:  # a full disk, say: the series stays in the inbox
+        except OSError as fault:
             log.error("assembly_postponed", series_instance_uid=series.series_instance_uid, reason=fault.strerror)
-            self.give_back(self._own.name)
+            self._give_back(folder)
             return None
 
     def give_back(self, gateway: str) -> None:
         """Put what a gateway that has ended was taking back among the series that arrive."""
         for folder in (self._layout.taking / gateway).glob("*"):
-            uid = _series_instance_uid(folder)
-            for file in sorted(folder.glob("*/*.dcm")) if uid else ():
-                target = self._layout.arriving / uid / file.parent.name
-                for new in (target.parent, target):
-                    new.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-                if not (target / file.name).exists():
-                    file.rename(target / file.name)
-            shutil.rmtree(folder)
+            self._give_back(folder)
+
+    def _give_back(self, folder: Path) -> None:
+        uid = _series_instance_uid(folder)
+        for file in sorted(folder.glob("*/*.dcm")) if uid else ():
+            target = self._layout.arriving / uid / file.parent.name
+            for new in (target.parent, target):
+                new.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+            if not (target / file.name).exists():
+                file.rename(target / file.name)
+        shutil.rmtree(folder)
 
     def _to_job(self, folder: Path, series: ArrivingSeries) -> Taken:
         lineage = read_lineage(self._layout, series.series_instance_uid)
