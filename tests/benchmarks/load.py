@@ -4,7 +4,7 @@
 
 The model is the peak hour of the peers: 120 radiographs and 25 MR series, at random moments. The studies are phantoms
 under UIDs of their own; the node has the default packs and its own settings otherwise. Counted is the time from the
-release of the association that brought a study to the moment at which its job is delivered. Every result has to
+answer to the last instance of a study to the moment at which its job is delivered. Every result has to
 arrive, once. `--without-networks` puts a picture of each instance in the place of its segmentation: what is left is the
 cost of gateway, queue and delivery. `--write` puts tables and plot into docs/scaling.md.
 """
@@ -54,7 +54,7 @@ PICTURE = DOCUMENT.parent / "images" / "load.png"
 
 @dataclass(frozen=True)
 class Sent:
-    """A study that was sent: its kind, when (seconds since the epoch) it began to come and when it was there."""
+    """A study that was sent: its kind, when (seconds since the epoch) it began to come, when its last instance came."""
 
     study: str
     kind: str
@@ -169,12 +169,18 @@ def _send(node: Node, templates: Templates, load: Load, root: Path) -> list[Sent
 
 
 def _send_one(node: Node, folder: Path, study: str, kind: str) -> Sent:
-    began = time.time()
-    outcomes = send_folder(folder, "127.0.0.1", gateway_port(node), calling="PACS", called="SPONDYL")
+    began = last = time.time()
+
+    def note_time(_done: int, _total: int) -> None:
+        nonlocal last
+        last = time.time()
+
+    port = gateway_port(node)
+    outcomes = send_folder(folder, "127.0.0.1", port, calling="PACS", called="SPONDYL", progress=note_time)
     refused = [outcome.sentence for outcome in outcomes if outcome.fate != "stored"]
     if refused:
         raise RuntimeError(f"the node did not take a study: {refused[0]}")
-    return Sent(study, kind, began, time.time())
+    return Sent(study, kind, began, last)
 
 
 def _wait_for(node: Node, sent: Sequence[Sent]) -> dict[str, JobStatus]:
