@@ -263,12 +263,13 @@ class Inbox:
 
     def _place(self, part: Path, identity: InstanceIdentity, *, sender: str, digest: str, association: int) -> None:
         uid = identity.series_instance_uid
+        folder = self._folder(uid)
         with self._lock:
             series = self._series.get(uid)
-            is_new = series is None or not self._folder(uid).exists()  # or another gateway has taken it
+            is_new = series is None or not folder.exists()  # or another gateway has taken it
             if series is None or is_new:
                 series = self._new_series(identity, sender)
-            digest = _move_into(self._folder(uid), part, identity.sop_instance_uid, digest)
+            digest = _move_into(folder, part, identity.sop_instance_uid, digest)
             self._series[uid] = series.with_instance(identity.sop_instance_uid, digest, association, self._clock())
         if is_new:  # else it is complete later than was thought, never sooner
             self.changed.set()
@@ -307,9 +308,10 @@ class Inbox:
 
 def _move_into(folder: Path, part: Path, sop_instance_uid: str, digest: str) -> str:
     """Move an instance into its series, and return the digest of the copy that counts: the first."""
-    for new in (folder, folder / "input"):
-        new.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     target = folder / "input" / f"{sop_instance_uid}.dcm"
+    if not target.parent.is_dir():
+        for new in (folder, target.parent):
+            new.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     if not target.exists():
         part.rename(target)
         return digest

@@ -16,7 +16,7 @@ from pynetdicom.association import Association
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from app.gateway.access import Access
-from app.gateway.upper_layer import GuardedSocket, OneThreadAssociation
+from app.gateway.upper_layer import GuardedSocket, Keep, OneThreadAssociation
 from app.logs import get_logger
 from app.peer_settings import Limits
 
@@ -32,7 +32,7 @@ class GuardedHandler(RequestHandler):
     server: "Listener"
 
     def _create_association(self) -> Association:
-        association = OneThreadAssociation(self.ae)
+        association = OneThreadAssociation(self.ae, self.server.keep)
         association._server = self.server
         association.name = f"AcceptorThread@{self.client_address[0]}"  # pynetdicom knows its own by this name
         transport = GuardedSocket(association, client_socket=self.request)
@@ -64,14 +64,18 @@ class Listener(ThreadedAssociationServer):
         access: who may connect.
         limits: how many and how long.
         tls: context of the connections, or None for the plain protocol.
+        keep: keeps an instance and returns the status.
         **kwargs: of pynetdicom's server.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, *args: Any, access: Access, limits: Limits, tls: ssl.SSLContext | None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, access: Access, limits: Limits, tls: ssl.SSLContext | None, keep: Keep, **kwargs: Any
+    ) -> None:
         self.limits = limits
+        self.keep = keep
         self._access = access
         self._tls = tls
         self._lock = threading.Lock()

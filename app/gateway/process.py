@@ -3,6 +3,7 @@
 It imports neither torch nor holoscan, and the queue's client only once it listens.
 """
 
+import gc
 import hashlib
 import json
 import threading
@@ -10,6 +11,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydicom.config import IGNORE
+from pydicom.config import settings as pydicom_settings
 
 from app.gateway.inbox import Inbox
 from app.gateway.storage_scp import start_storage_scp
@@ -43,6 +47,7 @@ def run_gateway(settings: Settings, stop: threading.Event, *, name: str = "gatew
     Raises:
         OSError: the port is taken or may not be bound.
     """
+    pydicom_settings.reading_validation_mode = IGNORE  # the inbox checks what it uses
     layout = StorageLayout(settings.storage.resolve())
     layout.create()
     gateway = process_name(settings, name)
@@ -62,6 +67,8 @@ def run_gateway(settings: Settings, stop: threading.Event, *, name: str = "gatew
     log.info("gateway_listening", ae_title=node.ae_title, host=host, port=port, series_recovered=recovered)
     assembler = _Assembler(inbox, layout, settings, gateway)
     heartbeat.start()
+    gc.collect()
+    gc.freeze()  # what the start has made stays: looking through it again would halt every association
     try:
         assembler.run(stop)
     finally:

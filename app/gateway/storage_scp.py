@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import
@@ -27,14 +27,14 @@ from app.gateway.instance import (
     InboxRefusal,
     UnsafeUID,
 )
+from app.gateway.kept_file import file_meta
 from app.gateway.listener import GuardedHandler, Listener
+from app.gateway.store_message import C_STORE_REQUEST, StoreRequest
 from app.gateway.tls import server_context
-from app.gateway.upper_layer import GuardedSocket
+from app.gateway.upper_layer import GuardedSocket, IncomingInstance
 from app.jobs.commitments import INVALID_ARGUMENT, NO_SUCH_INSTANCE, SUCCESS, CommitmentRecords, read_report
 from app.logs import get_logger
 from app.settings import Node
-
-_PREFIX = b"DICM"  # PS3.10 section 7.1
 
 # PS3.4 Table B.2-1 names 0xA7xx, 0xA9xx and 0xCxxx; PS3.7 C.5.7 the invalid object instance.
 STATUS_FOR: Mapping[type[InboxRefusal], int] = MappingProxyType(
@@ -47,8 +47,9 @@ STATUS_FOR: Mapping[type[InboxRefusal], int] = MappingProxyType(
 )
 
 MAXIMUM_PDU = 128 * 1024
-C_STORE_REQUEST = 0x0001  # PS3.7 E.1: Command Field
+PROCESSING_FAILURE = 0x0110  # PS3.7 C.5.10
 DIMSE_TIMEOUT_S = 60.0
+LONGEST_UID = 64  # PS3.5 section 9.1
 LOCAL_LIMIT = (0x02, 0x03, 0x02)  # PS3.8 Table 9-21: rejected for now, local limit exceeded
 
 log = get_logger()
@@ -84,6 +85,7 @@ def start_storage_scp(inbox: Inbox, node: Node, *, commitments: CommitmentRecord
         TlsUnusable: a certificate or key of the settings cannot be used.
     """
     _config.LOG_HANDLER_LEVEL = "none"  # its log lines are made even if nobody reads them: a third of the time
+    _config.VALIDATORS["UI"] = _fits  # asked seven hundred times for an association
     entity = AE(ae_title=node.ae_title)
     entity.maximum_associations = node.limits.connections  # never reached: the listener counts, and rejects sooner
     entity.maximum_pdu_size = MAXIMUM_PDU
@@ -97,12 +99,14 @@ def start_storage_scp(inbox: Inbox, node: Node, *, commitments: CommitmentRecord
         if not node.sop_classes or str(context.abstract_syntax) in node.sop_classes:
             entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
     access = Access(node)
+    reception = _Reception(inbox, access, commitments)
     made = entity.make_server(
         (node.host, node.port),
-        evt_handlers=_Reception(inbox, access, commitments).handlers(),
+        evt_handlers=reception.handlers(),
         server_class=Listener,
         request_handler=GuardedHandler,
         access=access,
+        keep=reception.keep,
         limits=node.limits,
         tls=server_context(node.tls) if node.tls is not None else None,
     )
@@ -171,18 +175,31 @@ class _Reception:
             log.warning("request_without_uid", calling=event.assoc.requestor.ae_title)
             event.assoc.abort()
 
-    def _store(self, event: Event) -> int:
+    def keep(self, association: Association, instance: IncomingInstance) -> int:
+        """Keep an instance, and return the status."""
+        received = _received(association, instance)
         try:
-            received = _received(event)
-            kept = self._inbox.accept(received, id(event.assoc))
+            kept = self._inbox.accept(received, id(association))
         except InboxRefusal as refusal:
             status = STATUS_FOR[type(refusal)]
             log.warning("instance_refused", status=f"0x{status:04X}", reason=str(refusal))
             return status
+        except Exception as fault:  # one instance must not end its association, nor go without an answer
+            log.error("instance_failed", sop_instance_uid=received.sop_instance_uid, fault=type(fault).__name__)
+            return PROCESSING_FAILURE
         finally:
-            cast(GuardedSocket, event.assoc.dul.socket).handled()
+            cast(GuardedSocket, association.dul.socket).handled()
         log.debug("instance_kept" if kept else "instance_ignored", sop_instance_uid=received.sop_instance_uid)
         return SUCCESS
+
+    def _store(self, event: Event) -> int:
+        """Keep what has come by pynetdicom's way."""
+        request = cast(C_STORE, event.request)
+        named = StoreRequest(
+            cast(int, request.MessageID), str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+        )
+        instance = IncomingInstance(named, event.context.context_id, event.context.transfer_syntax, request.DataSet)
+        return self.keep(event.assoc, instance)
 
     def _committed(self, event: Event) -> tuple[int, None]:
         try:
@@ -199,16 +216,27 @@ class _Reception:
         self._inbox.association_ended(id(event.assoc), in_order=in_order)
 
 
-def _received(event: Event) -> ReceivedInstance:
-    request = cast(C_STORE, event.request)
-    meta = event.file_meta
-    sender = event.assoc.requestor.ae_title
-    meta.SourceApplicationEntityTitle = sender
+def _fits(uid: str) -> tuple[bool, str]:
+    """Answer what pynetdicom's own check of a UID does, without making it another UID first."""
+    return 0 < len(uid) <= LONGEST_UID, "must have 1 to 64 characters"
+
+
+def _received(association: Association, instance: IncomingInstance) -> ReceivedInstance:
+    entity = association.ae
+    request = instance.request
+    sender = association.requestor.ae_title
+    meta = file_meta(
+        sop_class_uid=request.sop_class_uid,
+        sop_instance_uid=request.sop_instance_uid,
+        transfer_syntax=instance.transfer_syntax,
+        implementation=(str(entity.implementation_class_uid), str(entity.implementation_version_name)),
+        sender=sender,
+    )
     return ReceivedInstance(
-        sop_class_uid=str(request.AffectedSOPClassUID),
-        sop_instance_uid=str(request.AffectedSOPInstanceUID),
-        transfer_syntax=event.context.transfer_syntax,
+        sop_class_uid=request.sop_class_uid,
+        sop_instance_uid=request.sop_instance_uid,
+        transfer_syntax=instance.transfer_syntax,
         calling_ae_title=sender,
-        meta=_PREFIX + encode_file_meta(meta),
-        data_set=event.encoded_dataset(include_meta=False),
+        meta=meta,
+        data_set=instance.data_set,
     )

@@ -2,23 +2,26 @@
 
 pynetdicom gives an association two threads that ask each other, and the connection, a thousand times a second whether
 there is something to do; an instance waits for both, and on a busy machine for the processor besides. Here the thread
-of the association moves the upper layer on itself, sleeps until the next byte is there, and puts the pixels straight
-to the data set they belong to. The states and actions (PS3.8 section 9.2) remain pynetdicom's.
+of the association moves the upper layer on itself, sleeps until the next byte is there, and takes plain C-STORE
+requests where they come in. The states and actions (PS3.8 section 9.2) and all other messages remain pynetdicom's.
 """
 
 import select
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, cast
 
+from pydicom.uid import UID
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket
 
+from app.gateway.store_message import Fragment, StoreRequest, fragments_of, read_store_request, store_response
 from app.logs import get_logger
 
 LARGEST_PDU = 1 << 20  # this node asks for less; an association request with 128 contexts stays below it
@@ -31,8 +34,7 @@ _READY_FOR_DATA = "Sta6"
 _IDLE = "Sta1"
 _CLOSED = "Evt17"
 _INVALID_PDU = "Evt19"
-_ITEM_LENGTH = 4  # PS3.8 Table 9-23: the length, then what it counts: context, control header (Annex E.2), fragment
-_FRAGMENT_AT = 6
+_LARGEST_ANSWER = 512  # of a C-STORE, with two UIDs of 64 characters; a peer may want less at a time
 
 log = get_logger()
 
@@ -92,8 +94,45 @@ class GuardedSocket(AssociationSocket):
         self._unhandled = 0
 
 
+class IncomingInstance:
+    """An instance on its way in.
+
+    request: names it.
+    transfer_syntax: how its data set is encoded.
+    data_set: what has come already.
+    """
+
+    def __init__(
+        self, request: StoreRequest, context_id: int, transfer_syntax: UID, data_set: BytesIO | None = None
+    ) -> None:
+        self.request = request
+        self.context_id = context_id
+        self.transfer_syntax = transfer_syntax
+        self._data_set = BytesIO() if data_set is None else data_set
+        self._is_announced = False
+
+    @property
+    def data_set(self) -> bytes:
+        """The encoded data set, as far as it has come."""
+        return self._data_set.getvalue()
+
+    def takes(self, fragment: Fragment) -> bool:
+        """Take the command, once, or the next fragment of the data set; False where it belongs to something else."""
+        if fragment.is_command == self._is_announced or fragment.context_id != self.context_id:
+            return False
+        self._is_announced = True
+        if not fragment.is_command:
+            self._data_set.write(fragment.data)
+        return True
+
+
+Keep = Callable[[Association, IncomingInstance], int]  # → Status
+
+
 class InlineProvider(DULServiceProvider):
     """The upper layer of an association, moved on step by step by the thread of that association."""
+
+    _instance: IncomingInstance | None = None
 
     def start(self) -> None:
         """Be ready; no thread is begun."""
@@ -149,7 +188,7 @@ class InlineProvider(DULServiceProvider):
             return
         if len(header) < _HEADER_LENGTH or len(body) < length:
             self.event_queue.put(_CLOSED)
-        elif header[0] != _DATA or not self._add_to_data_set(body):
+        elif header[0] != _DATA or not self._stored(body):
             self._hand_on(header + body)
 
     def _hand_on(self, encoded: bytearray) -> None:
@@ -162,34 +201,55 @@ class InlineProvider(DULServiceProvider):
         self._recv_pdu.put(pdu)
         self.event_queue.put(event)
 
-    def _add_to_data_set(self, items: bytearray) -> bool:
-        """Add a PDU to the data set that is coming in, if it holds nothing but fragments of its middle.
-
-        That is what most bytes are; pynetdicom would copy each of them eight times.
-        """
-        message = self.assoc.dimse.message
-        if message is None or message.context_id is None or self.state_machine.current_state != _READY_FOR_DATA:
+    def _stored(self, items: bytearray) -> bool:
+        """Take a PDU if it is part of a plain C-STORE request; else it is pynetdicom's."""
+        if self.state_machine.current_state != _READY_FOR_DATA or self.assoc.dimse.message is not None:
             return False
-        fragments = []
-        start = 0
-        view = memoryview(items)
-        while start < len(items):
-            end = start + _ITEM_LENGTH + int.from_bytes(view[start : start + _ITEM_LENGTH], "big")
-            # the last fragment, a command, or nonsense
-            if not start + _FRAGMENT_AT <= end <= len(items) or view[start + _FRAGMENT_AT - 1] & 3:
-                return False
-            fragments.append(view[start + _FRAGMENT_AT : end])
-            start = end
-        for fragment in fragments:
-            cast(BytesIO, message.data_set).write(fragment)
+        try:
+            fragments = fragments_of(items)
+        except ValueError:
+            self.event_queue.put(_INVALID_PDU)
+            return True
+        for index, fragment in enumerate(fragments):
+            if self._instance is None and fragment.is_command:
+                self._instance = self._begun(fragment)
+                if self._instance is None and index == 0:
+                    return False
+            if self._instance is None or not self._instance.takes(fragment):
+                self.event_queue.put(_INVALID_PDU)
+                break
+            if fragment.is_last and not fragment.is_command:
+                self._finish(self._instance)
+                self._instance = None
         return True
+
+    def _begun(self, command: Fragment) -> IncomingInstance | None:
+        """Return the instance that a command announces, if it is of the plain kind."""
+        request = read_store_request(command.data) if command.is_last else None
+        context = self.assoc._accepted_cx.get(command.context_id)
+        room = self.assoc.requestor.maximum_length
+        if request is None or context is None or request.sop_class_uid != context.abstract_syntax:
+            return None
+        if room is not None and 0 < room < _LARGEST_ANSWER:
+            return None
+        return IncomingInstance(request, command.context_id, context.transfer_syntax[0])
+
+    def _finish(self, instance: IncomingInstance) -> None:
+        status = cast(OneThreadAssociation, self.assoc).keep(self.assoc, instance)
+        cast(GuardedSocket, self.socket).send(store_response(instance.request, instance.context_id, status))
 
 
 class OneThreadAssociation(Association):
-    """An association as acceptor that its own thread serves from the first byte to the last."""
+    """An association as acceptor that its own thread serves from the first byte to the last.
 
-    def __init__(self, entity: ApplicationEntity) -> None:
+    Args:
+        entity: as which it answers.
+        keep: keeps an instance and returns the status; must not raise.
+    """
+
+    def __init__(self, entity: ApplicationEntity, keep: Keep) -> None:
         super().__init__(entity, "acceptor")
+        self.keep = keep
         self.dul: InlineProvider = InlineProvider(self)
         self.acse_timeout = entity.acse_timeout  # the new provider's timers learn them by this
         self.network_timeout = entity.network_timeout
@@ -202,11 +262,11 @@ class OneThreadAssociation(Association):
             elif self.acse.is_release_requested():
                 self.acse.send_release(is_response=True)
                 self.is_released = True
-                self._finish(evt.EVT_RELEASED)
+                self._end(evt.EVT_RELEASED)
             elif self.acse.is_aborted():
                 self.dul.receive_pdu()
                 self.is_aborted = True
-                self._finish(evt.EVT_ABORTED)
+                self._end(evt.EVT_ABORTED)
             elif not self.dul.is_alive():
                 self.kill()
             elif self.dul.idle_timer_expired():
@@ -215,7 +275,7 @@ class OneThreadAssociation(Association):
                 self.dul.step()
         self.kill()
 
-    def _finish(self, event: evt.NotificationEvent) -> None:
+    def _end(self, event: evt.NotificationEvent) -> None:
         self.is_established = False
         evt.trigger(self, event, {})
         self.kill()
