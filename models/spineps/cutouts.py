@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from models.spineps.centres import Centre
 from models.spineps.clean import Box
-from models.spineps.instance_network import InstanceNetwork
-from models.spineps.memory import in_batches, runs_half
+from models.spineps.memory import in_batches
+from models.spineps.native import NativeNetwork
 
 CLASS_OF = {41: 1, 42: 2, 43: 3, 44: 4, 45: 5, 46: 6, 47: 7, 48: 8, 49: 9, 50: 9, 51: 9}
 OLDEST_SCALE = 9.0  # the oldest network sees one channel of classes divided by this
@@ -39,13 +39,16 @@ class Prediction:
 def predict_cutouts(
     subregions: Labels,
     centres: Sequence[Centre],
-    network: InstanceNetwork,
+    network: NativeNetwork,
     size: tuple[int, int, int],
     device: torch.device,
+    *,
+    channels: int,
 ) -> tuple[tuple[Prediction, ...], tuple[str, ...]]:
     """Run the network around every centre.
 
-    subregions: (P, I, R) in SPINEPS' labels; centres: voxel positions; size: of a cutout in voxels.
+    subregions: (P, I, R) in SPINEPS' labels; centres: voxel positions; size: of a cutout in voxels; channels: of
+    the network, one per structure, or 1 for the oldest.
 
     Returns:
         Up to three predictions per centre, cropped to what they cover, and what was done about a full GPU.
@@ -53,16 +56,14 @@ def predict_cutouts(
     classes = np.zeros(256, np.uint8)
     classes[list(CLASS_OF)] = list(CLASS_OF.values())
     structures = classes[subregions]
-    if network.channels > 1:
-        structures[structures >= network.channels] = 0
+    if channels > 1:
+        structures[structures >= channels] = 0
     corners = [_corner(structures, centre, size) for centre in centres]
     found: dict[int, list[Prediction]] = {}
 
     def run(items: range, where: torch.device) -> None:
-        network.to(where)
         batch = np.stack([_cut(structures, corners[item], size) for item in items])
-        with torch.autocast(where.type, torch.float16 if where.type == "cuda" else torch.bfloat16, runs_half(where)):
-            answer = network(_channels(torch.from_numpy(batch).to(where), network.channels))
+        answer = network(_channels(torch.from_numpy(batch).to(where), channels))
         for item, labels in zip(items, answer.argmax(1).to(torch.uint8).cpu().numpy(), strict=True):
             found[item] = list(_predictions(item, labels, corners[item], subregions.shape))
 

@@ -19,6 +19,7 @@ from models.spineps.cutouts import predict_cutouts
 from models.spineps.frame import Spacing, resample_labels, stretched_shape, target_spacing
 from models.spineps.fusion import fuse
 from models.spineps.instance_network import build_instance_network
+from models.spineps.native import NativeNetwork
 
 SPECK_MM3 = 250 * VOXEL_MM3  # of a vertebra
 CROP_MM = 3.75
@@ -44,9 +45,9 @@ class InstancePhase:
         self.device, self.resolution = device, settings["resolution"]
         p, i, r = settings["cutout_size"]
         self.cutout: tuple[int, int, int] = (int(p), int(i), int(r))
-        self.network = build_instance_network(settings)
-        self.network.load_state_dict(weights)
-        self.network.eval()
+        network = build_instance_network(settings)
+        network.load_state_dict(weights)
+        self.network, self.channels = NativeNetwork(network), network.channels
 
     def predict(self, subregions: NDArray[np.uint8], spacing: Spacing) -> FoundInstances:
         """Tell the vertebrae apart.
@@ -63,7 +64,9 @@ class InstancePhase:
         centres = find_centres(coarse, target)
         if not centres:
             return none
-        predictions, notes = predict_cutouts(coarse, centres, self.network, self.cutout, self.device)
+        predictions, notes = predict_cutouts(
+            coarse, centres, self.network, self.cutout, self.device, channels=self.channels
+        )
         fused = fuse(predictions, coarse.shape)
         ordered = _from_the_head(_tidy(fused.labelmap, voxels_of(SPECK_MM3, target)))
         fine = resample_labels(ordered.labelmap, target, spacing, _size(part))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 GPU_BATCH = 4  # windows or cutouts at once
 CPU_BATCH = 1  # more would only cost memory
@@ -15,13 +15,6 @@ def runs_half(device: torch.device) -> bool:
     if device.type == "cuda":
         return True
     return bool(torch.cpu._is_avx512_bf16_supported())
-
-
-def run_network(network: nn.Module, x: Tensor, *, half_precision: bool) -> Tensor:
-    """(B, …) → the network's answer in single precision, computed on the device of `x`."""
-    with torch.autocast(x.device.type, torch.float16 if x.is_cuda else torch.bfloat16, enabled=half_precision):
-        answer = network.to(x.device)(x)
-    return answer.float()  # type: ignore[no-any-return]
 
 
 class Fitting:

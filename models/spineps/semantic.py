@@ -4,8 +4,6 @@ Source: Möller et al., "SPINEPS" (European Radiology 2024), first phase; Isense
 2021).
 """
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,7 +16,9 @@ from torch import Tensor, nn
 
 from models.errors import PackError
 from models.spineps.frame import Spacing
-from models.spineps.memory import Fitting, run_network, runs_half
+from models.spineps.memory import Fitting
+from models.spineps.native import NativeNetwork
+from models.spineps.plans import Prepared, SemanticPlans
 from models.spineps.windows import Windows, padded, stream_logits
 
 
@@ -59,14 +59,10 @@ class SemanticPhase:
         """
         self.device, self.step = device, float(settings["tile_step_size"])
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # it says what only those who train with it need to know
-                from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: PLC0415
-
-            self.plans = PlansManager(settings["plans"])
-            self.configuration = self.plans.get_configuration(settings["configuration"])
+            self.plans = SemanticPlans(settings["plans"], settings["configuration"])
             self.dataset = settings["dataset"]
             self.classes = len(self.dataset["labels"])
-            self.networks = [_loaded(settings, fold) for fold in folds]
+            self.networks = [NativeNetwork(_loaded(settings, fold)) for fold in folds]
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise PackError(f"the semantic network does not fit its plans: {error}") from error
         if not all(isinstance(value, int) for value in self.dataset["labels"].values()):
@@ -79,27 +75,21 @@ class SemanticPhase:
 
         image: (P, I, R) at the pack's resolution; spacing: mm, in that order.
         """
-        properties: dict[str, Any] = {"spacing": list(spacing[::-1])}
         # The original hands over half-precision values with the axes reversed: (R, I, P).
-        turned = image.astype(np.float16).transpose(2, 1, 0)[None]
-        preprocessor = self.configuration.preprocessor_class(verbose=False)
-        data, _, properties = preprocessor.run_case_npy(
-            turned, None, properties, self.plans, self.configuration, self.dataset
-        )
+        turned = image.astype(np.float16).astype(np.float32).transpose(2, 1, 0)
+        prepared = self.plans.prepare(turned, spacing[::-1])
         fitting = Fitting(self.device, "the semantic network")
-        classes = np.zeros(properties["shape_before_cropping"], np.uint8)
-        foreground = tuple(slice(*bounds) for bounds in properties["bbox_used_for_cropping"])
-        classes[foreground] = self._classes(torch.from_numpy(data), properties, fitting)
-        classes = classes.transpose(self.plans.transpose_backward)
+        classes = np.zeros(prepared.shape, np.uint8)
+        classes[prepared.box] = self._classes(prepared, fitting)
+        classes = classes.transpose(self.plans.backward)
         return FoundSubregions(self.table[classes.transpose(2, 1, 0)], tuple(fitting.notes))
 
-    def _classes(self, data: Tensor, properties: Mapping[str, Any], fitting: Fitting) -> NDArray[np.uint8]:
-        """Run the windows; (channels, …) at the plans' spacing → classes on the grid before nnU-Net's resampling."""
-        wanted = tuple(properties["shape_after_cropping_and_before_resampling"])
-        volume, inside = padded(data, self.configuration.patch_size)
-        windows = Windows.over(volume.shape[1:], self.configuration.patch_size, self.step)
+    def _classes(self, prepared: Prepared, fitting: Fitting) -> NDArray[np.uint8]:
+        """Run the windows → classes on the box of what is not zero, before nnU-Net's resampling."""
+        volume, inside = padded(prepared.data, self.plans.patch_size)
+        windows = Windows.over(volume.shape[1:], self.plans.patch_size, self.step)
         finished = stream_logits(volume, windows, self._answer, classes=self.classes, fitting=fitting)
-        if tuple(data.shape[1:]) == wanted:
+        if tuple(prepared.data.shape[1:]) == prepared.cropped:
             classes = np.empty(windows.shape, np.uint8)
             for planes, logits in finished:
                 np.moveaxis(classes, windows.axis, 0)[planes] = _moved(logits.argmax(0), windows.axis)
@@ -107,36 +97,27 @@ class SemanticPhase:
         kept = np.empty((self.classes, *windows.shape), np.float16)
         for planes, logits in finished:
             np.moveaxis(kept, windows.axis + 1, 0)[planes] = _moved(logits, windows.axis + 1)
-        return self._resampled(kept[(slice(None), *inside)], wanted, properties["spacing"])
+        return self._resampled(kept[(slice(None), *inside)], prepared)
 
-    def _resampled(
-        self, logits: NDArray[np.float16], shape: tuple[int, ...], spacing: Sequence[float]
-    ) -> NDArray[np.uint8]:
+    def _resampled(self, logits: NDArray[np.float16], prepared: Prepared) -> NDArray[np.uint8]:
         """Classes on a grid of another spacing; a class at a time, as all of them would not fit."""
-        target = [spacing[axis] for axis in self.plans.transpose_forward]
-        classes, best = np.zeros(shape, np.uint8), np.full(shape, -np.inf, np.float16)
+        classes, best = np.zeros(prepared.cropped, np.uint8), np.full(prepared.cropped, -np.inf, np.float16)
         for number in range(self.classes):
-            (values,) = self.configuration.resampling_fn_probabilities(
-                logits[number : number + 1], shape, self.configuration.spacing, target
-            )
+            (values,) = self.plans.resample_back(logits[number : number + 1], prepared)
             better = values > best
             classes[better], best[better] = number, values[better]
         return classes
 
     def _answer(self, x: Tensor) -> Tensor:
         """(B, channels, …) → logits, the mean over folds and mirrorings."""
-        half_precision, answers = runs_half(x.device), []
-        for network in self.networks:
-            for axes in self.mirrored:
-                answer = run_network(network, x.flip(axes), half_precision=half_precision)
-                answers.append(answer.flip(axes))
+        answers = [network(x.flip(axes)).flip(axes) for network in self.networks for axes in self.mirrored]
         return answers[0] if len(answers) == 1 else sum(answers[1:], answers[0]) / len(answers)
 
 
 def _loaded(settings: Mapping[str, Any], fold: Mapping[str, Tensor]) -> nn.Module:
     network = build_semantic_network(settings)
     network.load_state_dict(fold)
-    return network.eval()
+    return network
 
 
 def _mirrorings(axes: Sequence[int] | None) -> tuple[tuple[int, ...], ...]:

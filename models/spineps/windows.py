@@ -1,7 +1,8 @@
 """Sliding windows whose logits never lie in memory as a whole.
 
 Windows, steps and weights are nnU-Net's. They are taken in the order of the volume's longest axis, and only the slab
-that the present windows reach is kept: what lies behind it is finished and leaves.
+that the present windows reach is kept: what lies behind it is finished and leaves. Windows beside the spine are
+not computed.
 
 Source: Isensee et al., "nnU-Net" (Nature Methods 2021).
 """
@@ -15,9 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.spineps.memory import Fitting, zeros_where_they_fit
+from models.spineps.search import ColumnSearch, Sight, together
 
 Box = tuple[slice, slice, slice]
 Size = tuple[int, int, int]
+LEAST_WEIGHT = 1e-12  # below what any window gives; what no window reached keeps a sum of 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,22 @@ class Windows:
         """The axis along which logits are finished: the longest."""
         return max(range(3), key=self.shape.__getitem__)
 
+    @property
+    def across(self) -> int:
+        """The axis along which the search for the spine goes: of the two others that with more windows."""
+        return max((axis for axis in range(3) if axis != self.axis), key=lambda axis: len(self.starts[axis]))
+
+    def column(self, start: int, column: int) -> list[Box]:
+        """The windows that begin at `start` along `axis` and at one place along `across`, at all along the third."""
+        chosen = list(self.starts)
+        chosen[self.axis], chosen[self.across] = (start,), (self.starts[self.across][column],)
+        return [_box(corner, self.size) for corner in product(*chosen)]
+
+
+def _box(corner: Sequence[int], size: Size) -> Box:
+    x, y, z = (slice(begin, begin + n) for begin, n in zip(corner, size, strict=True))
+    return x, y, z
+
 
 def padded(volume: Tensor, size: Sequence[int]) -> tuple[Tensor, Box]:
     """Surround a volume with zeros where a window is larger.
@@ -65,54 +84,94 @@ def padded(volume: Tensor, size: Sequence[int]) -> tuple[Tensor, Box]:
 def stream_logits(
     volume: Tensor, windows: Windows, network: Callable[[Tensor], Tensor], *, classes: int, fitting: Fitting
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Predict window by window and hand out what is finished.
+    """Predict window by window and hand out what is finished; windows beside the spine are left out.
 
     volume: (channels, X, Y, Z); network: (B, channels, *size) → (B, classes, *size) on the device of its input.
 
     Yields:
-        Planes of `windows.axis`, and their logits (classes, …) as means over the windows weighted by nearness to each
-        window's middle. The logits are good until the next are asked for.
+        Planes of `windows.axis`, and their logits (classes, …): means over the windows weighted by nearness to each
+        window's middle, 0 where no window was needed. They are good until the next are asked for.
     """
-    axis, depth = windows.axis, windows.size[windows.axis]
-    others = [other for other in range(3) if other != axis]
-    corners = list(product(*(windows.starts[other] for other in others)))
-    weight = _gaussian(windows.size, fitting.device)
-    # The slab has the axis first, so that finished planes are its beginning: (planes, classes, …).
-    plane = tuple(windows.shape[other] for other in others)
-    slab = zeros_where_they_fit((depth, classes, *plane), fitting.device)
-    weights = torch.zeros((depth, 1, *plane), device=slab.device)
-    rows = (*windows.starts[axis], windows.shape[axis])
-    for start, following in pairwise(rows):
-        boxes = [_box(axis, start, corner, windows.size) for corner in corners]
+    sums = _Sums(windows, classes, fitting.device)
+    across = windows.starts[windows.across]
+    first = len(across) // 2
+    for start, following in pairwise((*windows.starts[windows.axis], windows.shape[windows.axis])):
+        search = ColumnSearch(len(across), first)
+        while (column := search.following()) is not None:
+            boxes, sights = windows.column(start, column), list[Sight]()
 
-        def compute(items: range, where: torch.device, boxes: Sequence[Box] = boxes) -> None:
-            views = torch.stack([volume[(slice(None), *boxes[item])] for item in items]).to(where)
-            logits = (network(views) * weight.to(where)).to(slab.device)
-            for item, values in zip(items, logits, strict=True):  # in place: nothing can run out of memory any more
-                within = [boxes[item][other] for other in others]
-                slab[(slice(None), slice(None), *within)] += values.movedim(axis + 1, 0)
-                weights[(slice(None), slice(None), *within)] += weight.to(slab.device).movedim(axis, 0)[:, None]
+            def compute(
+                items: range,
+                where: torch.device,
+                column: int = column,
+                boxes: Sequence[Box] = boxes,
+                sights: list[Sight] = sights,
+            ) -> None:
+                views = torch.stack([volume[(slice(None), *boxes[item])] for item in items]).to(where)
+                logits = network(views).movedim(1, -1).movedim(windows.axis + 1, 1)
+                seen = [_sight(values, windows, column) for values in logits]
+                weighted = sums.weighted(logits)
+                sights += seen  # from here on nothing can run out of memory any more
+                for item, values in zip(items, weighted, strict=True):
+                    sums.add(boxes[item], values)
 
-        fitting.run(len(boxes), compute)
-        done = following - start
-        yield slice(start, following), (slab[:done] / weights[:done]).movedim(0, axis + 1)
-        _advance(slab, done)
-        _advance(weights, done)
-
-
-def _box(axis: int, start: int, corner: Sequence[int], size: Size) -> Box:
-    begins = list(corner)
-    begins.insert(axis, start)
-    x, y, z = (slice(begin, begin + n) for begin, n in zip(begins, size, strict=True))
-    return x, y, z
+            fitting.run(len(boxes), compute)
+            search.seen[column] = together(sights)
+        first = search.densest()
+        yield slice(start, following), sums.means(following - start)
+        sums.advance(following - start)
 
 
-def _advance(slab: Tensor, planes: int) -> None:
-    """Drop the first planes, and make room for as many behind."""
-    kept = len(slab) - planes
-    if kept > 0:
-        slab[:kept] = slab[planes:].clone()
-    slab[max(0, kept) :] = 0
+class _Sums:
+    """Weighted logits of the planes that present windows reach: (planes, the two other axes, classes).
+
+    Finished planes are the beginning. Classes lie together in memory, as networks give them on a CPU.
+    """
+
+    def __init__(self, windows: Windows, classes: int, device: torch.device) -> None:
+        self.axis = windows.axis
+        plane = [n for other, n in enumerate(windows.shape) if other != self.axis]
+        self.logits = zeros_where_they_fit((windows.size[self.axis], *plane, classes), device)
+        self.weights = self.logits.new_zeros((*self.logits.shape[:-1], 1))
+        self.weight = _gaussian(windows.size, device).movedim(self.axis, 0)[..., None]
+
+    def weighted(self, logits: Tensor) -> Tensor:
+        """Weigh windows (B, planes, …, classes) in place, and bring them to where the sums are."""
+        return logits.mul_(self.weight.to(logits)).to(self.logits)
+
+    def add(self, box: Box, weighted: Tensor) -> None:
+        """Add a window that begins at the first plane."""
+        within = [along for axis, along in enumerate(box) if axis != self.axis]
+        self.logits[(slice(None), *within)] += weighted
+        self.weights[(slice(None), *within)] += self.weight.to(self.weights)
+
+    def means(self, planes: int) -> Tensor:
+        """The first planes' logits, (classes, …) in the volume's order of axes; in place, as the planes leave next."""
+        means = self.logits[:planes].div_(self.weights[:planes].clamp_min(LEAST_WEIGHT))
+        return means.movedim(0, self.axis).movedim(-1, 0)
+
+    def advance(self, planes: int) -> None:
+        """Drop the first planes, and make room for as many behind."""
+        for values in (self.logits, self.weights):
+            for plane in range(planes, len(values)):  # one by one: a copy of them all would cost memory
+                values[plane - planes] = values[plane]
+            values[max(0, len(values) - planes) :] = 0
+
+
+def _sight(logits: Tensor, windows: Windows, column: int) -> Sight:
+    """What a window (planes, …, classes) finds, looked at in every second voxel."""
+    starts, size = windows.starts[windows.across], windows.size[windows.across]
+    if len(starts) == 1:
+        return Sight(0.0, before=False, after=False)
+    dimension = windows.across + (windows.across < windows.axis)
+    found = (logits[::2, ::2, ::2].argmax(-1) > 0).movedim(dimension, 0)
+    shared = starts[column - 1] + size - starts[column] if column else 0
+    alone = starts[column + 1] - starts[column] if column + 1 < len(starts) else size
+    return Sight(
+        float(found.float().mean()),
+        before=bool(found[: (shared + 1) // 2].any()),
+        after=bool(found[alone // 2 :].any()),
+    )
 
 
 def _gaussian(size: Size, device: torch.device) -> Tensor:

@@ -24,6 +24,9 @@ STRUCTURE_NAMES: Mapping[int, str] = {
     100: "disc",
     26: "sacrum",
 }
+# The original's answer tells an end-plate's upper and lower half apart, ours does not: structure 62 holds both.
+HALVES = (52, 53)
+ENDPLATE = 62
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def compare(ours: Mapping[str, NDArray[np.uint16]], original: Mapping[str, NDArr
         if ours[name].shape != original[name].shape:
             raise ValueError(f"{name}: {ours[name].shape} against {original[name].shape}: not on one grid")
     counts = tuple(len(_present(run["vertebrae"], VERTEBRAE)) for run in (ours, original))
-    mine, theirs = ours["subregions"], original["subregions"]
+    mine, theirs = (_whole_endplates(run["subregions"]) for run in (ours, original))
     structures = {
         label: dice(mine == label, theirs == label)
         for label in STRUCTURE_NAMES
@@ -62,6 +65,10 @@ def compare(ours: Mapping[str, NDArray[np.uint16]], original: Mapping[str, NDArr
         paired_dice(ours["vertebrae"], original["vertebrae"], VERTEBRAE),
         paired_dice(ours["vertebrae"], original["vertebrae"], DISCS),
     )
+
+
+def _whole_endplates(subregions: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    return np.where(np.isin(subregions, HALVES), np.uint16(ENDPLATE), subregions)
 
 
 def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

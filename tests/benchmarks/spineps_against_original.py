@@ -32,6 +32,7 @@ from operators.dicom.volume import plan_volumes, read_volume
 from tests.benchmarks.comparison import STRUCTURE_NAMES, Agreement, compare
 
 ROOT = Path(__file__).resolve().parents[2]
+PACK = ROOT / "models" / "packs" / "spineps-phantom"
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- written by tests.benchmarks.spineps_against_original -->", "<!-- end -->"
 THREADS = 2
@@ -78,7 +79,7 @@ def main() -> None:
     """Run the duels and show or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--original", type=Path, required=True, help="Python with the package spineps")
-    parser.add_argument("--pack", type=Path, default=ROOT / "models" / "packs" / "spineps-phantom")
+    parser.add_argument("--pack", type=Path, default=PACK)
     parser.add_argument("--real", type=Path, default=ROOT.parent / "shared" / "data" / "mr")
     parser.add_argument("--work", type=Path, help="keep volumes and answers here, and reuse the original's")
     parser.add_argument("--only", nargs="*", help="names of volumes (phantom seeds too)")
@@ -143,10 +144,15 @@ def run_duels(python: Path, pack: Path, named: Iterator[tuple[str, SpineVolume]]
         theirs = stem.with_name(f"{stem.name}.original.npz")
         mine = stem.with_name(f"{stem.name}.ours.npz")
         original = run_engine(original_command, stored, theirs)
-        ours = run_engine([sys.executable, "-m", "tests.benchmarks.our_spineps", "--pack", str(pack)], stored, mine)
+        ours = run_engine(ours_command(pack), stored, mine)
         both = mine.is_file() and theirs.is_file()
         agreement = compare(dict(np.load(mine)), dict(np.load(theirs))) if both else None
         yield Duel(name, volume.voxels.shape, volume.spacing_mm, ours, original, agreement)
+
+
+def ours_command(pack: Path) -> list[str]:
+    """Start our engine with a pack; `run_engine` adds the files."""
+    return [sys.executable, "-m", "tests.benchmarks.our_spineps", "--pack", str(pack)]
 
 
 def run_engine(command: Sequence[str], volume: Path, out: Path) -> Run:

@@ -14,6 +14,7 @@ from tests.benchmarks.spineps_against_original import (
     LEAST_DICE,
     LEAST_RATIO,
     MOST_MEMORY,
+    PACK,
     ROOT,
     Duel,
     run_duels,
@@ -21,7 +22,6 @@ from tests.benchmarks.spineps_against_original import (
     volumes,
 )
 
-PACK = ROOT / "models" / "packs" / "spineps-phantom"
 SAMPLE = ("phantom 2000000", "lumbar_VB2_02")  # the whole set takes most of an hour: the command runs it
 
 

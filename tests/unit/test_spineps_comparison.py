@@ -37,6 +37,14 @@ def test_vertebrae_are_paired_by_place_not_by_number() -> None:
     assert paired_dice(column((20, 4), (21, 4)), column((1, 4), (2, 4)), VERTEBRAE) == (1.0, 1.0)
 
 
+def test_the_halves_of_an_end_plate_are_one_structure() -> None:
+    """The original tells upper and lower apart in its answer, ours has the one structure that the network has."""
+    ours = pair(column((62, 4), (0, 2)), column((20, 6)))
+    theirs = pair(column((52, 2), (53, 2), (0, 2)), column((1, 6)))
+
+    assert compare(ours, theirs).structures == {62: 1.0}
+
+
 def test_a_shift_lowers_dice_as_its_definition_says() -> None:
     """Three of four voxels in common: 2 · 3 / 8."""
     assert paired_dice(column((20, 4), (0, 2)), column((0, 1), (3, 4), (0, 1)), VERTEBRAE) == (0.75,)

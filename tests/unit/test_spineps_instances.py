@@ -11,6 +11,7 @@ from models.spineps.combine import claim_the_rest, combine
 from models.spineps.cutouts import Prediction, predict_cutouts
 from models.spineps.fusion import couples_of, fuse
 from models.spineps.instance_network import InstanceNetwork, build_instance_network
+from models.spineps.native import NativeNetwork
 
 SPACING = (1.0, 1.0, 2.0)
 HEIGHT, GAP, COUNT = 14, 6, 5
@@ -218,7 +219,12 @@ def test_cutouts_at_the_border_are_padded_and_come_back_in_place(channels: int) 
     labels = column()
     with torch.inference_mode():
         found, notes = predict_cutouts(
-            labels, find_centres(labels, SPACING), small_network(channels), (32, 48, 16), torch.device("cpu")
+            labels,
+            find_centres(labels, SPACING),
+            NativeNetwork(small_network(channels)),
+            (32, 48, 16),
+            torch.device("cpu"),
+            channels=channels,
         )
 
     assert notes == ()

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.errors import PackError
-from models.spineps import semantic
+from models.spineps import native
 from models.spineps.memory import Fitting
 from models.spineps.semantic import SemanticPhase, build_semantic_network
 from models.spineps.windows import Windows, padded, stream_logits
@@ -30,15 +30,16 @@ def image(shape: tuple[int, int, int] = (40, 75, 12)) -> NDArray[np.float32]:
 def by_nnunet(settings: dict[str, Any], folds: list[dict[str, torch.Tensor]], volume: NDArray[np.float32]) -> Any:
     """What nnU-Net's own predictor answers."""
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: PLC0415 - seconds of import
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: PLC0415
 
     phase = SemanticPhase(settings, folds, CPU)
-    mirror_axes = settings["mirror_axes"]
+    mirror_axes, plans = settings["mirror_axes"], PlansManager(settings["plans"])
     predictor = nnUNetPredictor(
         use_mirroring=mirror_axes is not None, perform_everything_on_device=False, device=CPU, allow_tqdm=False
     )
     predictor.manual_initialization(
-        build_semantic_network(settings), phase.plans, phase.configuration, folds, settings["dataset"],
-        settings["trainer"], mirror_axes,
+        build_semantic_network(settings), plans, plans.get_configuration(settings["configuration"]), folds,
+        settings["dataset"], settings["trainer"], mirror_axes,
     )  # fmt: skip
     turned = volume.astype(np.float16).astype(np.float32).transpose(2, 1, 0)[None]
     answer = predictor.predict_single_npy_array(turned, {"spacing": list(SPACING_MM[::-1])}, None, None, False)
@@ -59,7 +60,7 @@ def test_streamed_windows_give_the_answer_of_nnunets_predictor(
     spacing: tuple[float, ...], mirror_axes: tuple[int, ...] | None, folds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same class but for ties that nnU-Net's half-precision sums decide."""
-    monkeypatch.setattr(semantic, "runs_half", lambda _device: False)  # nnU-Net computes in single precision here
+    monkeypatch.setattr(native, "runs_half", lambda _device: False)  # nnU-Net computes in single precision here
     settings = semantic_settings(spacing=spacing, mirror_axes=mirror_axes, folds=folds)
     weights = [random_weights(settings, seed) for seed in range(folds)]
 
@@ -88,7 +89,8 @@ def test_streamed_logits_are_the_weighted_means_of_all_windows(shape: tuple[int,
                     whole[(slice(None), *at)] += network(volume[(slice(None), *at)][None])[0] * weight
                     weights[at] += weight
 
-        parts = list(stream_logits(volume, windows, network, classes=3, fitting=Fitting(CPU, "it")))
+        stream = stream_logits(volume, windows, network, classes=3, fitting=Fitting(CPU, "it"))
+        parts = [(planes, logits.clone()) for planes, logits in stream]
 
     assert [planes.start for planes, _ in parts] == list(windows.starts[windows.axis])
     torch.testing.assert_close(torch.cat([part for _, part in parts], windows.axis + 1), whole / weights)
@@ -116,8 +118,10 @@ def test_windows_computed_again_after_a_full_memory_count_once() -> None:
     volume, windows, tight = torch.randn(1, *shape), Windows.over(shape, PATCH, 0.5), Fitting(CPU, "it", batch=4)
 
     with torch.inference_mode():
-        plenty = [part for _, part in stream_logits(volume, windows, network, classes=2, fitting=Fitting(CPU, "it"))]
-        scarce = [part for _, part in stream_logits(volume, windows, network, classes=2, fitting=tight)]
+        plenty, scarce = (
+            [part.clone() for _, part in stream_logits(volume, windows, network, classes=2, fitting=fitting)]
+            for fitting in (Fitting(CPU, "it"), tight)
+        )
 
     torch.testing.assert_close(torch.cat(scarce, 3), torch.cat(plenty, 3))
     assert tight.batch == 1
