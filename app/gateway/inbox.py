@@ -266,7 +266,7 @@ class Inbox:
         folder = self._folder(uid)
         with self._lock:
             series = self._series.get(uid)
-            is_new = series is None or not folder.exists()  # or another gateway has taken it
+            is_new = series is None or not (folder / "input").is_dir()  # or another gateway has taken it
             if series is None or is_new:
                 series = self._new_series(identity, sender)
             digest = _move_into(folder, part, identity.sop_instance_uid, digest)

@@ -44,7 +44,7 @@ class Fragment:
     data: memoryview
 
 
-def fragments_of(items: bytearray) -> tuple[Fragment, ...]:
+def fragments_of(items: memoryview) -> tuple[Fragment, ...]:
     """Return what a P-DATA-TF PDU carries.
 
     Args:
@@ -53,17 +53,18 @@ def fragments_of(items: bytearray) -> tuple[Fragment, ...]:
     Raises:
         ValueError: the lengths do not add up.
     """
-    view = memoryview(items)
     fragments = []
     start = 0
-    while start < len(view):
-        if start + _FRAGMENT.size > len(view):
+    while start < len(items):
+        if start + _FRAGMENT.size > len(items):
             raise ValueError("a PDU ends within the head of an item")
-        length, context_id, control = _FRAGMENT.unpack_from(view, start)
+        length, context_id, control = _FRAGMENT.unpack_from(items, start)
         end = start + 4 + length  # PS3.8 Table 9-23: the length does not count itself
-        if not start + _FRAGMENT.size <= end <= len(view):
+        if not start + _FRAGMENT.size <= end <= len(items):
             raise ValueError("an item of a PDU is longer than the PDU, or has no control header")
-        fragments.append(Fragment(context_id, bool(control & 1), bool(control & 2), view[start + _FRAGMENT.size : end]))
+        fragments.append(
+            Fragment(context_id, bool(control & 1), bool(control & 2), items[start + _FRAGMENT.size : end])
+        )
         start = end
     return tuple(fragments)
 

@@ -6,6 +6,7 @@ of the association moves the upper layer on itself, sleeps until the next byte i
 requests where they come in. The states and actions (PS3.8 section 9.2) and all other messages remain pynetdicom's.
 """
 
+import os
 import select
 import ssl
 import threading
@@ -25,6 +26,7 @@ from app.gateway.store_message import Fragment, StoreRequest, fragments_of, read
 from app.logs import get_logger
 
 LARGEST_PDU = 1 << 20  # this node asks for less; an association request with 128 contexts stays below it
+RECEIVED_AT_A_TIME = 1 << 18  # two of the largest PDUs that this node asks for
 QUIET_WAIT_S = 0.05
 FULL_WAIT_S = 0.001
 _HEADER_LENGTH = 6  # PS3.8 section 9.3.1: type, a reserved byte, length
@@ -47,6 +49,8 @@ class GuardedSocket(AssociationSocket):
 
     largest_message: int = 1 << 62
     _unhandled = 0
+    _buffer = memoryview(bytearray())
+    _start = _end = 0  # of what has been received and not been taken
 
     @property
     def ready(self) -> bool:
@@ -57,7 +61,7 @@ class GuardedSocket(AssociationSocket):
         if self.socket is None or self.assoc.dimse.msg_queue.qsize():
             time.sleep(FULL_WAIT_S)
             return False
-        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+        if self._end > self._start or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
             return True
         poll = select.poll()  # unlike select, at home with any number of connections
         try:
@@ -67,27 +71,42 @@ class GuardedSocket(AssociationSocket):
             return False
         return bool(poll.poll(QUIET_WAIT_S * 1000))
 
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read exactly so many bytes, or fewer where the connection ends.
+    def take(self, count: int) -> memoryview:
+        """Return the next bytes, so many, or fewer where the connection ends; valid until more are taken.
 
         Raises:
             OSError: the peer announces a PDU, or has sent a message, beyond the limits.
         """
-        self._unhandled += nr_bytes
-        if nr_bytes > LARGEST_PDU or self._unhandled > self.largest_message:
+        self._unhandled += count
+        if count > LARGEST_PDU or self._unhandled > self.largest_message:
             log.warning("message_too_large", calling_ae_title=str(self.assoc.requestor.ae_title), bytes=self._unhandled)
             raise OSError("a PDU or message beyond the limits of this node")
-        received = bytearray(nr_bytes)
-        view = memoryview(received)
-        count = 0
-        while count < nr_bytes and self.socket is not None:
-            step = self.socket.recv_into(view[count:])
-            if not step:
-                break
-            count += step
-        view.release()
-        del received[count:]
-        return received
+        if self._start + count > len(self._buffer):
+            self._make_room(count)
+        while self._end - self._start < count and (received := self._receive()):
+            self._end += received
+        start = self._start
+        self._start = min(start + count, self._end)
+        return self._buffer[start : self._start]
+
+    def _make_room(self, count: int) -> None:
+        rest = self._buffer[self._start : self._end]
+        if count > len(self._buffer) or not self._buffer:
+            self._buffer = memoryview(bytearray(max(count, RECEIVED_AT_A_TIME)))
+        self._buffer[: len(rest)] = rest
+        self._start, self._end = 0, len(rest)
+
+    def _receive(self) -> int:
+        """Receive what there is, and wait for it if need be: as seldom as can be, other threads may go on meanwhile."""
+        if self.socket is None:
+            return 0
+        space = self._buffer[self._end :]
+        if not isinstance(self.socket, ssl.SSLSocket):
+            try:
+                return os.readv(self.socket.fileno(), [space])
+            except BlockingIOError:
+                pass
+        return self.socket.recv_into(space)
 
     def handled(self) -> None:
         """Note that the last message is dealt with."""
@@ -177,19 +196,19 @@ class InlineProvider(DULServiceProvider):
     def _read_pdu_data(self) -> None:
         transport = cast(GuardedSocket, self.socket)
         try:
-            header = transport.recv(_HEADER_LENGTH)
+            header = bytes(transport.take(_HEADER_LENGTH))
             length = int.from_bytes(header[2:], "big")
             if len(header) == _HEADER_LENGTH and header[0] not in _PDU_TYPES:
                 self.event_queue.put(_INVALID_PDU)
                 return
-            body = transport.recv(length)
+            body = transport.take(length)
         except OSError:
             self.event_queue.put(_CLOSED)
             return
         if len(header) < _HEADER_LENGTH or len(body) < length:
             self.event_queue.put(_CLOSED)
         elif header[0] != _DATA or not self._stored(body):
-            self._hand_on(header + body)
+            self._hand_on(bytearray(header) + body)
 
     def _hand_on(self, encoded: bytearray) -> None:
         """Decode a PDU for the state machine."""
@@ -201,7 +220,7 @@ class InlineProvider(DULServiceProvider):
         self._recv_pdu.put(pdu)
         self.event_queue.put(event)
 
-    def _stored(self, items: bytearray) -> bool:
+    def _stored(self, items: memoryview) -> bool:
         """Take a PDU if it is part of a plain C-STORE request; else it is pynetdicom's."""
         if self.state_machine.current_state != _READY_FOR_DATA or self.assoc.dimse.message is not None:
             return False

@@ -128,9 +128,14 @@ def replace_durably(path: Path, content: bytes) -> None:
 def write_durably(path: Path, *chunks: bytes) -> None:
     """Write a private file and wait until it is on the disk (its name too, once its folder is synced)."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        for chunk in chunks:
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[file.write(rest) :]
+    try:
+        rest = [memoryview(chunk) for chunk in chunks]
+        while rest:
+            written = os.writev(descriptor, rest)
+            while rest and written >= len(rest[0]):
+                written -= len(rest.pop(0))
+            if rest:
+                rest[0] = rest[0][written:]
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -39,7 +39,7 @@ def store(*, answered: bool = False, data_set: bytes | None = b"data") -> C_STOR
 def command_of(message: DIMSEMessage, primitive: Any) -> memoryview:
     """Return the command of a message, encoded."""
     first = encoded_pdus(message, primitive)[0]
-    return fragments_of(bytearray(first[6:]))[0].data
+    return fragments_of(memoryview(first[6:]))[0].data
 
 
 def test_an_answer_is_byte_for_byte_what_pynetdicom_writes() -> None:
@@ -56,7 +56,7 @@ def test_a_request_is_read_as_pynetdicom_writes_it() -> None:
 
 def test_a_pdu_falls_into_its_fragments() -> None:
     """Which context, whether command or data set, whether the last: PS3.8 Annex E.2."""
-    command, data_set = (fragments_of(bytearray(pdu[6:]))[0] for pdu in encoded_pdus(C_STORE_RQ(), store()))
+    command, data_set = (fragments_of(memoryview(pdu[6:]))[0] for pdu in encoded_pdus(C_STORE_RQ(), store()))
 
     assert (command.context_id, command.is_command, command.is_last) == (CONTEXT, True, True)
     assert (data_set.context_id, data_set.is_command, data_set.is_last) == (CONTEXT, False, True)
@@ -91,4 +91,4 @@ def test_a_command_that_is_cut_off_anywhere_is_no_request() -> None:
 def test_lengths_that_do_not_add_up_are_named(items: bytes) -> None:
     """PS3.8 Table 9-23; the association ends then."""
     with pytest.raises(ValueError, match="of a PDU|a PDU ends"):
-        fragments_of(bytearray(items))
+        fragments_of(memoryview(items))
