@@ -93,7 +93,7 @@ class Resources(_Part):
     cpu: Annotated[int | float, Field(gt=0)]
     gpu: Annotated[int, Field(ge=0)]
     memory: Quantity
-    gpuMemory: Quantity  # noqa: N815  the specification's names
+    gpuMemory: Annotated[str, Field(pattern=r"^\d+(Ki|Mi|Gi)$")]  # noqa: N815  the specification's names
     sharedMemory: Quantity  # noqa: N815
 
 

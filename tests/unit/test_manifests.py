@@ -16,7 +16,7 @@ from app.manifest import (
     read_map_part,
     service_manifest,
 )
-from app.settings import Settings, installed_packs, installed_root
+from app.settings import installed_packs, installed_root
 from app.version import software_version
 from tests import oracles
 
@@ -90,9 +90,9 @@ def test_title_and_version_are_those_of_the_software(part: MapPart) -> None:
     assert (part.application.title, part.application.version) == ("Spondyl", software_version())
 
 
-def test_the_gpu_memory_is_what_a_worker_takes(part: MapPart) -> None:
-    """A worker reserves it before its first series, so that this much is needed, and no more is taken at once."""
-    assert part.resources.gpuMemory == f"{Settings().workers.gpu_memory_mib // 1024}Gi"
+def test_who_needs_no_gpu_asks_for_no_memory_of_one(part: MapPart) -> None:
+    """Else a platform would keep the image from a machine that can run it."""
+    assert (part.resources.gpu, part.resources.gpuMemory) == (0, "0Gi")
 
 
 def test_the_service_has_probes_and_a_type(part: MapPart) -> None:
