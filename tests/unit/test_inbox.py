@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import stat
+import threading
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from pydicom.uid import (
 
 from app.gateway.inbox import PREAMBLE_LENGTH, Inbox
 from app.gateway.instance import DataSetMismatch, DataSetUnreadable, InboxFull, UnsafeUID, checked_uid
+from app.gateway.taking import Taken
 from app.jobs.job import SeriesJob
 from app.jobs.layout import StorageLayout
-from app.jobs.lineage import read_lineage
-from tests.made_dicom import made_dx
+from app.jobs.lineage import lineage_lock, read_lineage
+from tests.made_dicom import made_dx, made_uid
 from tests.made_mr import made_mr
 from tests.received import received
 
@@ -278,6 +280,51 @@ def test_a_series_that_cannot_become_a_job_stays_in_the_inbox(
     clock.now += QUIET_S
     (taken,) = inbox.take_complete()
     assert layout.job_input(taken.job.job_id).is_dir()
+
+
+def test_a_series_that_becomes_a_job_holds_up_none_that_arrives(
+    inbox: Inbox, layout: StorageLayout, clock: Clock
+) -> None:
+    """Making a job syncs several files, or waits for another gateway: senders do not wait with it."""
+    inbox.accept(received(radiograph(study="first")), 1)
+    clock.now += QUIET_S
+    taken: list[Taken] = []
+    taking = threading.Thread(target=lambda: taken.extend(inbox.take_complete()))
+    with lineage_lock(layout):
+        taking.start()
+        while any(layout.arriving.iterdir()):  # until the first is claimed
+            taking.join(0.01)
+        accepting = threading.Thread(target=inbox.accept, args=(received(radiograph(study="second")), 2))
+        accepting.start()
+        accepting.join(10)
+        was_held_up = accepting.is_alive()
+    taking.join()
+    accepting.join()
+
+    assert not was_held_up
+    assert [each.job.instance_count for each in taken] == [1]
+
+
+def test_an_instance_that_comes_while_its_series_becomes_a_job_is_late(
+    inbox: Inbox, layout: StorageLayout, clock: Clock
+) -> None:
+    """It makes one more version, which holds both."""
+    first, second = radiograph(), radiograph()
+    second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = UID(made_uid("late"))
+    inbox.accept(received(first), 1)
+    clock.now += QUIET_S
+    taken: list[Taken] = []
+    taking = threading.Thread(target=lambda: taken.extend(inbox.take_complete()))
+    with lineage_lock(layout):
+        taking.start()
+        while any(layout.arriving.iterdir()):
+            taking.join(0.01)
+        inbox.accept(received(second), 2)
+    taking.join()
+    clock.now += QUIET_S
+    taken.extend(inbox.take_complete())
+
+    assert [(each.job.version, each.job.instance_count) for each in taken] == [(1, 1), (2, 2)]
 
 
 def test_another_pack_is_another_job_of_the_same_series(layout: StorageLayout, clock: Clock) -> None:
