@@ -319,8 +319,11 @@ def test_an_instance_that_comes_while_its_series_becomes_a_job_is_late(
         taking.start()
         while any(layout.arriving.iterdir()):
             taking.join(0.01)
-        inbox.accept(received(second), 2)
+        accepting = threading.Thread(target=inbox.accept, args=(received(second), 2))
+        accepting.start()
+        accepting.join(10)
     taking.join()
+    accepting.join()
     clock.now += QUIET_S
     taken.extend(inbox.take_complete())
 
