@@ -16,6 +16,7 @@ from scipy import ndimage
 Spacing = tuple[float, float, float]
 T = TypeVar("T", bound=np.generic)
 P_I_R_IN_LPS = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])
+BORDER = 12  # voxels by which the border is continued before splines are fitted
 SAME_MM = 1e-3  # spacings closer than this are the same
 
 
@@ -76,14 +77,30 @@ def stretched_shape(shape: tuple[int, ...], source: Spacing, target: Spacing) ->
 
 
 def resample_image(image: NDArray[np.float32], source: Spacing, target: Spacing) -> NDArray[np.float32]:
-    """Cubic splines, the border continued."""
+    """Cubic splines, the border continued; axis by axis, which is the same for a grid that is only stretched."""
     if np.allclose(source, target, atol=SAME_MM):
         return image
+    # In double precision: nnU-Net crops to what is not zero, and beside air only rounding errors would not be.
+    coefficients = ndimage.spline_filter(np.pad(image, BORDER, mode="edge"), order=3, mode="nearest")
     steps = np.array(target) / np.array(source)
     shape = stretched_shape(image.shape, source, target)
-    return np.asarray(
-        ndimage.affine_transform(image, steps, output_shape=shape, order=3, mode="nearest", output=np.float32)
-    )
+    for axis in np.argsort(np.array(shape) / image.shape):  # what shrinks most first
+        coefficients = _splines_along(coefficients, BORDER + np.arange(shape[axis]) * steps[axis], int(axis))
+    return coefficients.astype(np.float32)
+
+
+def _splines_along(coefficients: NDArray[np.float64], places: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Evaluate cubic B-splines at places along an axis, in voxels."""
+    first = np.floor(places).astype(np.intp)
+    t = places - first
+    weights = np.array([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * (t + t**2 - t**3) + 1, t**3]) / 6
+    last = coefficients.shape[axis] - 1
+    values: NDArray[np.float64] | None = None
+    for offset, weight in zip(range(-1, 3), weights, strict=True):
+        part = coefficients.take(np.clip(first + offset, 0, last), axis)
+        part *= weight.reshape([-1 if other == axis else 1 for other in range(3)])
+        values = part if values is None else np.add(values, part, out=values)
+    return np.asarray(values)
 
 
 def resample_labels(labels: NDArray[T], source: Spacing, target: Spacing, shape: tuple[int, int, int]) -> NDArray[T]:

@@ -17,13 +17,15 @@ from models.phantom.mr_vertebra import SACRUM
 from models.training.spineps_scenes import MIRRORED, MrSceneStore, MrTrainingScene
 
 BODY = 49
-# (P, I, R): coarse, since the structures' own edges are kept when the two are combined; fine enough for a cervical body
-# to outlast being eroded twice.
-SPACING_MM = (1.6, 1.6, 3.0)
-CUTOUT = (88, 96, 24)  # voxels: three lumbar vertebrae with their spinous processes, 141 × 154 × 72 mm
+# (P, I, R): no finer than needed, since the structures' own edges are kept when the two are combined; fine enough for a
+# cervical body in slices of 3.5 mm to outlast being eroded twice, as the published engine does it.
+SPACING_MM = (1.0, 1.0, 2.0)
+CUTOUT = (144, 152, 32)  # voxels: three lumbar vertebrae with their spinous processes, 144 × 152 × 64 mm
 CLASSES_IN, CLASSES_OUT = 10, 4  # nothing and structures 41–49; nothing, the middle one, the one above, the one below
 WIDTH, STAGES = 8, (1, 2, 4, 8)
 CHAIN = tuple(number for number in LEVEL_NAMES if number != SACRUM)
+WOBBLE_MM = np.array((12.0, 6.4, 6.4))  # (R, I, P): from knot to knot of wobbling edges
+STRAY_MM = np.array((3.0, 6.4, 6.4))  # (R, I, P): of faults from the structures, standard deviation
 LEAST_VOXELS = 60  # of a body in view, to be a cutout's middle
 
 
@@ -104,7 +106,8 @@ def _sampling_grid(labels: Labels, centre: NDArray[np.float64], rng: np.random.G
     axes = [(torch.arange(n) - n // 2).float() * float(s) for n, s in zip(size, step, strict=True)]
     r, i, p = torch.meshgrid(*axes, indexing="ij")
     mm = torch.stack([r, i * np.cos(angle) - p * np.sin(angle), i * np.sin(angle) + p * np.cos(angle)])
-    coarse = torch.from_numpy(rng.normal(0, 1, (1, 3, *(size // 4))).astype(np.float32))
+    knots = np.rint(size * np.array(SPACING_MM[::-1]) / WOBBLE_MM).astype(int)
+    coarse = torch.from_numpy(rng.normal(0, 1, (1, 3, *knots)).astype(np.float32))
     wobble = functional.interpolate(coarse, size=tuple(size), mode="trilinear")[0]
     mm = mm + wobble * float(rng.uniform(0, 2.2)) * torch.tensor([0.6, 1.0, 1.0])[:, None, None, None]
     spacing = torch.tensor(labels.spacing_mm)[:, None, None, None]
@@ -117,7 +120,8 @@ def _spoil(structures: Tensor, target: Tensor, rng: np.random.Generator) -> tupl
     """Holes, wrong names and false islands, as a semantic network leaves them."""
     found = torch.nonzero(structures)
     for _ in range(int(rng.integers(0, 12)) if len(found) else 0):
-        middle = found[int(rng.integers(len(found)))] + torch.from_numpy(rng.normal(0, [1.0, 4.0, 4.0]).round()).long()
+        stray = rng.normal(0, STRAY_MM / np.array(SPACING_MM[::-1])).round()
+        middle = found[int(rng.integers(len(found)))] + torch.from_numpy(stray).long()
         blob, where = _ball(structures.shape, middle, rng)
         fault = rng.random()
         inside = structures[where] > 0
