@@ -27,13 +27,16 @@ STRUCTURE_NAMES: Mapping[int, str] = {
 # The original's answer tells an end-plate's upper and lower half apart, ours does not: structure 62 holds both.
 HALVES = (52, 53)
 ENDPLATE = 62
+# The original numbers every piece that its fusion leaves over, ours gives none below this share of the median vertebra:
+# pieces are counted apart.
+FRAGMENT = 0.15
 
 
 @dataclass(frozen=True)
 class Agreement:
     """How far two runs agree.
 
-    vertebra_counts: ours, the original's.
+    vertebra_counts, fragments: ours, the original's; a fragment is no vertebra, and has no Dice.
     structures: SPINEPS' label → Dice, for every structure that either has.
     vertebrae, discs: Dice of each pair, from the head downwards; one that has no partner counts 0.
     """
@@ -42,6 +45,7 @@ class Agreement:
     structures: Mapping[int, float]
     vertebrae: tuple[float, ...]
     discs: tuple[float, ...]
+    fragments: tuple[int, int] = (0, 0)
 
 
 def compare(ours: Mapping[str, NDArray[np.uint16]], original: Mapping[str, NDArray[np.uint16]]) -> Agreement:
@@ -52,7 +56,11 @@ def compare(ours: Mapping[str, NDArray[np.uint16]], original: Mapping[str, NDArr
     for name in ("subregions", "vertebrae"):
         if ours[name].shape != original[name].shape:
             raise ValueError(f"{name}: {ours[name].shape} against {original[name].shape}: not on one grid")
-    counts = tuple(len(_present(run["vertebrae"], VERTEBRAE)) for run in (ours, original))
+    instances = [_without_fragments(run["vertebrae"]) for run in (ours, original)]
+    counts = [len(_present(whole, VERTEBRAE)) for whole in instances]
+    fragments = [
+        len(_present(run["vertebrae"], VERTEBRAE)) - count for run, count in zip((ours, original), counts, strict=True)
+    ]
     mine, theirs = (_whole_endplates(run["subregions"]) for run in (ours, original))
     structures = {
         label: dice(mine == label, theirs == label)
@@ -62,13 +70,21 @@ def compare(ours: Mapping[str, NDArray[np.uint16]], original: Mapping[str, NDArr
     return Agreement(
         (counts[0], counts[1]),
         structures,
-        paired_dice(ours["vertebrae"], original["vertebrae"], VERTEBRAE),
-        paired_dice(ours["vertebrae"], original["vertebrae"], DISCS),
+        paired_dice(instances[0], instances[1], VERTEBRAE),
+        paired_dice(instances[0], instances[1], DISCS),
+        (fragments[0], fragments[1]),
     )
 
 
 def _whole_endplates(subregions: NDArray[np.uint16]) -> NDArray[np.uint16]:
     return np.where(np.isin(subregions, HALVES), np.uint16(ENDPLATE), subregions)
+
+
+def _without_fragments(vertebrae: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    volumes = np.bincount(vertebrae.ravel())
+    known = _present(vertebrae, VERTEBRAE)
+    least = FRAGMENT * float(np.median(volumes[known])) if known else 0.0
+    return np.where(np.isin(vertebrae, [label for label in known if volumes[label] < least]), np.uint16(0), vertebrae)
 
 
 def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

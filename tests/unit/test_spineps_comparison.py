@@ -45,6 +45,18 @@ def test_the_halves_of_an_end_plate_are_one_structure() -> None:
     assert compare(ours, theirs).structures == {62: 1.0}
 
 
+def test_pieces_are_counted_apart() -> None:
+    """What has less than 15 % of the median vertebra is none, in either run."""
+    ours = pair(column((49, 42)), column((1, 20), (2, 20), (0, 2)))
+    theirs = pair(column((49, 42)), column((1, 20), (2, 20), (3, 2)))
+
+    agreement = compare(ours, theirs)
+
+    assert agreement.vertebra_counts == (2, 2)
+    assert agreement.fragments == (0, 1)
+    assert agreement.vertebrae == (1.0, 1.0)
+
+
 def test_a_shift_lowers_dice_as_its_definition_says() -> None:
     """Three of four voxels in common: 2 · 3 / 8."""
     assert paired_dice(column((20, 4), (0, 2)), column((0, 1), (3, 4), (0, 1)), VERTEBRAE) == (0.75,)
