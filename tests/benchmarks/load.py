@@ -204,6 +204,7 @@ def _report(
 ) -> Report:
     start = min(each.began for each in sent)
     waits: dict[str, list[tuple[float, float]]] = {"radiograph": [], "MR": []}
+    queue = queue_of(node.settings)
     other: dict[str, int] = {}
     lost = 0
     for each in sent:
@@ -212,8 +213,11 @@ def _report(
             word = status.state.value if status else "no job"
             other[word] = other.get(word, 0) + 1
             continue
-        waits[each.kind].append((each.ended - start, status.updated_at.timestamp() - each.ended))
+        # its last step, not the job itself: of that SQLite keeps the second alone
+        done = max(step.completed_at for step in queue.steps(status.job.job_id) if step.completed_at)
+        waits[each.kind].append((each.ended - start, done.timestamp() - each.ended))
         lost += sum(result.sop_instance_uid not in pacs.counts for result in read_sent(node.layout, status.job.job_id))
+    queue.close()
     delivered = sum(map(len, waits.values()))
     last = max((status.updated_at.timestamp() for status in jobs.values()), default=start)
     doubled = sum(count - 1 for count in pacs.counts.values())
