@@ -86,7 +86,7 @@ def resample_image(image: NDArray[np.float32], source: Spacing, target: Spacing)
     shape = stretched_shape(image.shape, source, target)
     for axis in np.argsort(np.array(shape) / image.shape):  # what shrinks most first
         coefficients = _splines_along(coefficients, BORDER + np.arange(shape[axis]) * steps[axis], int(axis))
-    return coefficients.astype(np.float32)
+    return np.asarray(coefficients, np.float32)
 
 
 def _splines_along(coefficients: NDArray[np.float64], places: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
