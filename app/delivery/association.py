@@ -1,5 +1,6 @@
 """Associations that this node asks for: its peer, the limits of its patience, and why one did not come about."""
 
+import queue
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,30 @@ from app.peer_settings import ClientTls
 
 CONNECTION_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
+
+
+class AnswersKept(queue.Queue[Any]):
+    """Messages of an association; an answer is left to the one who asked, and waits for it.
+
+    pynetdicom has a thread that takes requests of the peer from this queue without waiting. It pauses while an answer
+    is expected, but not at once: a peer that answers within a millisecond had its answer taken by that thread and
+    dropped, and the instance was given up after the time limit.
+    """
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return the next message, as `queue.Queue` does; an answer only to one who waits.
+
+        Raises:
+            queue.Empty: none came, or the next is an answer.
+        """
+        message = super().get(block, timeout)
+        _, primitive = message
+        if not block and getattr(primitive, "MessageIDBeingRespondedTo", None) is not None:
+            with self.not_empty:
+                self.queue.appendleft(message)
+                self.not_empty.notify()
+            raise queue.Empty
+        return message
 
 
 @dataclass(frozen=True)
@@ -60,7 +85,7 @@ def associate(
         peer.host,
         peer.port,
         ae_title=peer.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
+        evt_handlers=[(evt.EVT_CONN_OPEN, _prepare), *handlers],
         ext_neg=list(roles),
         tls_args=(client_context(peer.tls), peer.host) if peer.tls is not None else None,
     )
@@ -94,7 +119,9 @@ def echo(peer: Peer, *, calling_ae_title: str) -> str | None:
         association.release()
 
 
-def _send_at_once(event: Event) -> None:
+def _prepare(event: Event) -> None:
+    """Keep answers for those who asked, before any message comes, and send small pieces at once."""
+    event.assoc.dimse.msg_queue = AnswersKept()
     transport = event.assoc.dul.socket
     if transport is not None and transport.socket is not None:
         transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
