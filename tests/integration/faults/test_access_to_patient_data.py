@@ -1,5 +1,6 @@
 """No patient data outside the instances: a node is fed with marked attributes, and all that it tells is searched."""
 
+import os
 import urllib.request
 from pathlib import Path
 from urllib.error import HTTPError
@@ -129,6 +130,9 @@ def _told(node: Node) -> dict[str, str]:
                 told[path] = answer.read().decode()
         except HTTPError as answer:
             told[path] = answer.read().decode()
-    told["file names"] = "\n".join(str(path.relative_to(node.layout.root)) for path in node.layout.root.rglob("*"))
+    # a walk that takes no offence at what the node moves meanwhile
+    told["file names"] = "\n".join(
+        name for _, folders, files in os.walk(node.layout.root) for name in (*folders, *files)
+    )
     told["queue"] = (node.layout.root / "queue.sqlite").read_bytes().decode("latin-1")
     return told
