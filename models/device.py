@@ -10,6 +10,13 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def runs_half(device: torch.device) -> bool:
+    """Whether half precision is computed natively: by tensor cores, or by a CPU with AVX-512 BF16."""
+    if device.type == "cuda":
+        return True
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
 def reserve_memory(device: str, mebibytes: int) -> bool:
     """Take GPU memory for the networks of this process, and say whether there was enough; without a GPU there is.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.device import runs_half
 from models.spinefm.config import PatchSettings, SpineFMConfig
 from models.spinefm.networks import Networks
 from models.spinefm.patches import PlacedMask, Point, Window, cut_patches, place
@@ -47,7 +48,7 @@ class Eyes:
         edge, settings = self._scale.segmenter_px, self._config.segmenter
         patches = self._patches(points, edge, settings)
         middle = torch.full((len(points), 1, 2), settings.input_px / 2, device=self._device)
-        with self._precision():
+        with self._precision(half_on_cpu=self._networks.half_on_cpu):
             logits, _ = self._networks.segmenter(patches, middle)
         return [
             place(
@@ -87,5 +88,7 @@ class Eyes:
             patches = F.interpolate(patches, size=(settings.input_px, settings.input_px), mode="nearest")
         return patches.to(self._device)
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self._device.type, dtype=torch.float16, enabled=self._device.type == "cuda")
+    def _precision(self, *, half_on_cpu: bool = False) -> torch.autocast:
+        if self._device.type == "cpu":
+            return torch.autocast("cpu", torch.bfloat16, enabled=half_on_cpu and runs_half(self._device))
+        return torch.autocast(self._device.type, torch.float16, enabled=self._device.type == "cuda")

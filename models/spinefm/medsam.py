@@ -140,7 +140,14 @@ class Medsam(nn.Module):
         return self.decode(self.image_encoder(image), points)
 
     def decode(self, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn embeddings (batch, prompt_dim, grid, grid) and points into logits and scores."""
+        """Turn embeddings (batch, prompt_dim, grid, grid) and points into logits and scores, in single precision.
+
+        The encoder may have worked in half: it takes nearly all the time, and the outline hangs on what is done here.
+        """
+        with torch.autocast(embedding.device.type, enabled=False):
+            return self._decode(embedding.float(), points)
+
+    def _decode(self, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         labels = torch.full(points.shape[:2], FOREGROUND, device=points.device)
         sparse, dense = self.prompt_encoder(points=(points, labels), boxes=None, masks=None)
         decoder = self.mask_decoder

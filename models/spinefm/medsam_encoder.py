@@ -1,4 +1,4 @@
-"""The image encoder of Medical-SAM-Adapter: SAM's ViT with adapters and fused attention.
+"""The image encoder of Medical-SAM-Adapter: SAM's ViT with adapters, and attention made for the device.
 
 Shapes: tokens are (batch, rows, columns, channels) on the grid of 16×16-pixel patches.
 Parameter names are those of the published weights, also where they differ from SAM's (`rel_h` for `rel_pos_h`).
@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 PATCH_PX = 16
 MLP_ADAPTER_SHARE = 0.5  # what the MLP's adapter contributes to a block
+MANY_TOKENS = 1024
+TILE = 1 << 21  # weights of queries for keys at a time on a CPU
 
 
 class Adapter(nn.Module):
@@ -67,24 +69,56 @@ class RelativeAttention(nn.Module):
         batch, side = projected.shape[0], self.side
         qkv = projected + F.linear(padding, self.qkv.weight, self.qkv.bias)
         qkv = qkv.reshape(batch, side * side, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attention = _attend_in_tiles if projected.device.type == "cpu" else _attend_fused
         query, key, value = qkv.unbind(0)
-        mixed = torch.empty_like(query)
-        # The position bias is a (tokens × tokens) table per head: an image at a time keeps it in bounds.
-        step = max(1, batch if side * side < 1024 else 1)
-        for start in range(0, batch, step):
-            part = slice(start, start + step)
-            bias = self._position_bias(query[part])
-            mixed[part] = F.scaled_dot_product_attention(query[part], key[part], value[part], attn_mask=bias)
+        mixed = attention(query, key, value, *self._position_bias(query))
         return mixed.transpose(1, 2).reshape(batch, side, side, -1)
 
-    def _position_bias(self, query: Tensor) -> Tensor:
-        """Map queries (batch, heads, tokens, channels) to what position adds: (batch, heads, tokens, tokens)."""
+    def _position_bias(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """What position adds to queries (batch, heads, tokens, channels): by key row and by key column.
+
+        Returns (batch, heads, tokens, side, 1) and (batch, heads, tokens, 1, side); their sum is the whole table.
+        """
         batch, heads, tokens, _ = query.shape
         side = self.side
         grid = query.reshape(batch, heads, side, side, -1)
-        by_row = torch.einsum("bnhwc,hkc->bnhwk", grid, self.rel_h[self.distance].to(query.dtype)).contiguous()
-        by_column = torch.einsum("bnhwc,wkc->bnhwk", grid, self.rel_w[self.distance].to(query.dtype)).contiguous()
-        return (by_row[..., :, None] + by_column[..., None, :]).view(batch, heads, tokens, tokens)
+        by_row = torch.einsum("bnhwc,hkc->bnhwk", grid, self.rel_h[self.distance].to(query.dtype))
+        by_column = torch.einsum("bnhwc,wkc->bnhwk", grid, self.rel_w[self.distance].to(query.dtype))
+        return by_row.reshape(batch, heads, tokens, side, 1), by_column.reshape(batch, heads, tokens, 1, side)
+
+
+def _attend_fused(query: Tensor, key: Tensor, value: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
+    """Attention by torch's fused kernel, the position bias as its mask; all (batch, heads, tokens, channels)."""
+    batch, heads, tokens, _ = query.shape
+    mixed = torch.empty_like(query)
+    # The position bias is a (tokens × tokens) table per head: an image at a time keeps it in bounds.
+    step = max(1, batch if tokens < MANY_TOKENS else 1)
+    for start in range(0, batch, step):
+        part = slice(start, start + step)
+        bias = (by_row[part] + by_column[part]).view(-1, heads, tokens, tokens)
+        mixed[part] = F.scaled_dot_product_attention(query[part], key[part], value[part], attn_mask=bias)
+    return mixed
+
+
+def _attend_in_tiles(query: Tensor, key: Tensor, value: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
+    """The same by matrix products, of as many queries at a time as leave their weights in the cache.
+
+    torch's fused kernel multiplies bfloat16 no faster than float32 on a CPU and wants the bias as a table in memory.
+    """
+    batch, heads, tokens, channels = query.shape
+    side = by_column.shape[-1]
+    query, key, value = (part.reshape(-1, tokens, channels) for part in (query * channels**-0.5, key, value))
+    by_row, by_column = by_row.flatten(0, 1), by_column.flatten(0, 1)
+    mixed, key = torch.empty_like(query), key.transpose(1, 2)
+    together = max(1, TILE // tokens**2)  # heads
+    rows = tokens if together > 1 else max(1, TILE // tokens)
+    for first in range(0, batch * heads, together):
+        for top in range(0, tokens, rows):
+            tile = slice(first, first + together), slice(top, top + rows)
+            weights = torch.bmm(query[tile], key[tile[0]])
+            weights.unflatten(-1, (side, side)).add_(by_row[tile]).add_(by_column[tile])
+            mixed[tile] = torch.bmm(weights.softmax(-1, dtype=value.dtype), value[tile[0]])
+    return mixed.view(batch, heads, tokens, channels)
 
 
 class AdapterBlock(nn.Module):

@@ -62,7 +62,8 @@ class Classifier(Protocol):
 class Networks:
     """The four, ready to use on one device.
 
-    detector_tells_landmarks: whether the `kind` of its detections means anything.
+    detector_tells_landmarks: whether the `kind` of its detections means anything. half_on_cpu: whether the segmenter
+    gains by half precision there: what multiplies large matrices does, small convolutions do not.
     """
 
     detector: Detector
@@ -70,6 +71,7 @@ class Networks:
     point_predictor: PointPredictor
     classifier: Classifier
     detector_tells_landmarks: bool = False
+    half_on_cpu: bool = False
 
 
 class MaskRcnnDetector(nn.Module):
@@ -128,8 +130,14 @@ def build_networks(pack: ModelPack, device: torch.device, *, min_score: float) -
     segmenter = _loaded(pack, "segmenter", lambda: _segmenter(entries["segmenter"]), device)
     point_predictor = _loaded(pack, "point_predictor", lambda: _point_predictor(entries["point_predictor"]), device)
     classifier = _loaded(pack, "classifier", lambda: _classifier(entries["classifier"]), device)
-    landmarks = entries["detector"]["kind"] == "compact"
-    return Networks(detector, segmenter, point_predictor, classifier, detector_tells_landmarks=landmarks)
+    return Networks(
+        detector,
+        segmenter,
+        point_predictor,
+        classifier,
+        detector_tells_landmarks=entries["detector"]["kind"] == "compact",
+        half_on_cpu=entries["segmenter"]["kind"] == "medsam",
+    )
 
 
 def _loaded(pack: ModelPack, name: str, build: Callable[[], Any], device: torch.device) -> Any:

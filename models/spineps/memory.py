@@ -1,4 +1,4 @@
-"""What fits: half precision where the hardware has it, smaller batches and at last the CPU where the GPU is full."""
+"""What fits: smaller batches, and at last the CPU, where the GPU is full."""
 
 from collections.abc import Callable
 
@@ -8,13 +8,6 @@ from torch import Tensor
 GPU_BATCH = 4  # windows or cutouts at once
 CPU_BATCH = 1  # more would only cost memory
 Compute = Callable[[range, torch.device], None]
-
-
-def runs_half(device: torch.device) -> bool:
-    """Whether half precision is computed natively: by tensor cores, or by a CPU with AVX-512 BF16."""
-    if device.type == "cuda":
-        return True
-    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 class Fitting:

@@ -58,7 +58,7 @@ def test_a_step_both_ways_is_faster_than_its_literal_rendering(record_property: 
     walk = WalkSettings(outside="smallest_logit")
     eyes = Eyes(
         pixels,
-        Networks(DrawnDetector(), network, straight_on, DrawnClassifier()),
+        Networks(DrawnDetector(), network, straight_on, DrawnClassifier(), half_on_cpu=True),
         SpineFMConfig(patch, patch, "nearest", ("background", "vertebra"), walk, ("cervical",)),
         scale=Scale(50.0, EDGE, EDGE, "cervical", ""),
         device=device,

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from segment_anything.modeling.image_encoder import Attention
 
-from models.spinefm import build_medsam
+from models.spinefm import build_medsam, medsam_encoder
 from models.spinefm.medsam import Medsam, MedsamConfig
 from models.spinefm.medsam_encoder import RelativeAttention
 from models.spinefm.patches import Window, cut_patches, place
@@ -140,9 +140,14 @@ def test_the_prompt_decides_what_is_segmented(small: Medsam) -> None:
     assert (here - there).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize(("form", "tile"), [("fused", 0), ("in_tiles", 1 << 21), ("in_tiles", 2000), ("in_tiles", 1)])
 @pytest.mark.parametrize("side", [5, 33])
-def test_fused_attention_equals_the_attention_of_sam(side: int) -> None:
-    """One pass with the position bias as a mask gives what softmax(QK + bias)V gives, on small and large squares."""
+def test_attention_equals_the_attention_of_sam(
+    side: int, form: str, tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU's form and a CPU's give what softmax(QK + bias)V gives, on small and large squares, in tiles of any size."""
+    monkeypatch.setattr(medsam_encoder, "_attend_in_tiles", getattr(medsam_encoder, f"_attend_{form}"))
+    monkeypatch.setattr(medsam_encoder, "TILE", tile)
     ours = RelativeAttention(32, 4, side).eval()
     state = recipe_like(ours.state_dict())
     ours.load_state_dict(state)
@@ -151,13 +156,13 @@ def test_fused_attention_equals_the_attention_of_sam(side: int) -> None:
     tokens, no_padding = torch.randn(2, side, side, 32), torch.zeros(32)
 
     with torch.inference_mode():
-        fused = ours.proj(ours.attend(ours.project(tokens, no_padding), no_padding))
+        mixed = ours.proj(ours.attend(ours.project(tokens, no_padding), no_padding))
 
-        torch.testing.assert_close(fused, sam(tokens), atol=1e-5, rtol=0)
+        torch.testing.assert_close(mixed, sam(tokens), atol=1e-5, rtol=0)
 
 
 def test_half_precision_keeps_the_answer(small: Medsam) -> None:
-    """Autocast runs through every layer, the fused attention too, and changes little."""
+    """Autocast runs through every layer of the encoder, the attention too, and changes little."""
     image = torch.rand(1, 3, 80, 80)
 
     with torch.inference_mode():

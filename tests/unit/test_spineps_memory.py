@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from models.spineps.memory import Fitting, in_batches, runs_half
+from models.device import runs_half
+from models.spineps.memory import Fitting, in_batches
 
 
 def test_batches_that_do_not_fit_are_halved_then_the_cpu_takes_over() -> None:
