@@ -145,7 +145,7 @@ def test_the_prompt_decides_what_is_segmented(small: Medsam) -> None:
 def test_attention_equals_the_attention_of_sam(
     side: int, form: str, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A GPU's form and a CPU's give what softmax(QK + bias)V gives, on small and large squares, in tiles of any size."""
+    """A GPU's form and a CPU's give what softmax(QK + bias)V gives, on small and large squares, in any tiles."""
     monkeypatch.setattr(medsam_encoder, "_attend_in_tiles", getattr(medsam_encoder, f"_attend_{form}"))
     monkeypatch.setattr(medsam_encoder, "TILE", tile)
     ours = RelativeAttention(32, 4, side).eval()
