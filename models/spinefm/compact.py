@@ -7,6 +7,7 @@ Tensors are (batch, channels, rows, columns).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,10 +20,12 @@ from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from models.spinefm.detection import Detection, DetectionKind
+from models.spinefm.views import Field, View, around
 
 KINDS: tuple[DetectionKind, ...] = ("vertebra", "C2", "S1")
 DETECTOR_CLASSES = ("background", *KINDS)
 CORE = len(DETECTOR_CLASSES)  # the channel after the classes: the inner part of a body, which parts neighbours
+SURE = 0.5  # a detection with a higher score is looked at again
 
 
 class LocalNormalisation(nn.Module):
@@ -113,7 +116,9 @@ class CompactDetector(nn.Module):
 
     @torch.inference_mode()
     def detect(self, pixels: NDArray[np.float32]) -> list[Detection]:
-        """Find vertebrae in a radiograph.
+        """Find vertebrae in a radiograph, and look again at where they are, closer.
+
+        In a wide view bodies are few pixels of the shrunk image, and two of them may be taken for one.
 
         Args:
             pixels: (rows, columns) in 0–1, dense tissue bright, any size.
@@ -121,20 +126,32 @@ class CompactDetector(nn.Module):
         Returns:
             The vertebrae found, in no particular order, in pixels of the radiograph.
         """
-        rows, columns = pixels.shape
-        scale = self.size / max(rows, columns)
-        small = (max(1, round(rows * scale)), max(1, round(columns * scale)))
+        whole = self._look(pixels, Field(0, 0, *pixels.shape))
+        found = _instances(whole)
+        sure = [detection for detection in found if detection.score > SURE]
+        if len(sure) < 2:
+            return found
+        field = around(sure, pixels.shape)
+        near = self._look(pixels, field)
+        both = replace(near, logits=(near.logits + whole.on(near)) / 2)
+        return [*_instances(both), *(detection for detection in found if not field.holds(detection.centroid_px))]
+
+    def _look(self, pixels: NDArray[np.float32], field: Field) -> View:
+        """Look at a part of a radiograph, shrunk or stretched to `size` pixels on its longer side."""
+        part = pixels[field.top : field.top + field.rows, field.left : field.left + field.columns]
+        scale = self.size / max(field.rows, field.columns)
+        small = (max(1, round(field.rows * scale)), max(1, round(field.columns * scale)))
         device = next(self.parameters()).device
-        image = torch.from_numpy(np.ascontiguousarray(pixels, np.float32)).to(device)[None, None]
+        image = torch.from_numpy(np.ascontiguousarray(part, np.float32)).to(device)[None, None]
         image = functional.interpolate(image, size=small, mode="bilinear", antialias=True)
         image = functional.pad(image, (0, self.size - small[1], 0, self.size - small[0]))
-        logits = _mirror_averaged(self, image)[0, :, : small[0], : small[1]]
-        classes, core = logits[:CORE].softmax(0).cpu().numpy(), logits[CORE].sigmoid().cpu().numpy()
-        return _instances(classes, core, (columns / small[1], rows / small[0]))
+        return View(field, _mirror_averaged(self, image)[0, :, : small[0], : small[1]])
 
 
-def _instances(classes: NDArray[np.float32], core: NDArray[np.float32], unit: tuple[float, float]) -> list[Detection]:
-    """Part the class map into vertebrae around their cores; `unit` is a map pixel in radiograph pixels (x, y)."""
+def _instances(view: View) -> list[Detection]:
+    """Part the class map into vertebrae around their cores."""
+    classes, core = view.logits[:CORE].softmax(0).cpu().numpy(), view.logits[CORE].sigmoid().cpu().numpy()
+    unit, (left, top) = view.unit, (view.field.left, view.field.top)
     bone = 1 - classes[0]
     markers, count = ndimage.label(core * bone > 0.4)
     regions = watershed(-ndimage.gaussian_filter(core, 1.0), markers, mask=(bone > 0.5) | (markers > 0))
@@ -148,7 +165,7 @@ def _instances(classes: NDArray[np.float32], core: NDArray[np.float32], unit: tu
         kinds = classes[1:, region].mean(1)
         kind = KINDS[int(kinds.argmax())]
         score = float(bone[region].mean() * np.clip(core[markers == number].mean() * 1.25, 0, 1))
-        centroid = (float((xs.mean() + 0.5) * unit[0] - 0.5), float((ys.mean() + 0.5) * unit[1] - 0.5))
+        centroid = (float((xs.mean() + 0.5) * unit[0] - 0.5 + left), float((ys.mean() + 0.5) * unit[1] - 0.5 + top))
         found.append(
             Detection(score=score, centroid_px=centroid, size_px=float(np.sqrt(area * unit[0] * unit[1])), kind=kind)
         )

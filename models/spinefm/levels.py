@@ -20,7 +20,7 @@ LEVELS = (
 TOP, BOTTOM = LEVELS[0], LEVELS[-1]
 MOST_BEYOND = 2  # so many structures beyond a landmark are taken for false; more, and the landmark is
 # More than this many in one view, and the outermost is not the one that the region suggests.
-MOST_IN_VIEW: Mapping[BodyRegion, int] = {"cervical": 7, "lumbar": 8}
+MOST_IN_VIEW: Mapping[BodyRegion, int] = {"cervical": 7, "lumbar": 10}
 
 
 @dataclass(frozen=True)
