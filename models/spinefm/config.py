@@ -41,6 +41,7 @@ class WalkSettings:
     max_turn_degrees: a chain that turns by more is no spine.
     step_ratio: a predicted step outside these times the one before is replaced by that one; None trusts the predictor.
     snap_body_sizes: a detection within this many body sizes of the predicted point is walked to instead; None never.
+    nearer_step: the share of a step that is tried before a way ends where no vertebra is; None tries none.
     second_opinion: whether the detector, where it saw a vertebra, has a say in what the classifier sees there.
     max_steps: each way.
     landmark: evidence from which C2 and S1 count as seen.
@@ -58,6 +59,7 @@ class WalkSettings:
     max_turn_degrees: float = 60.0
     step_ratio: tuple[float, float] | None = (0.5, 2.0)
     snap_body_sizes: float | None = 0.5
+    nearer_step: float | None = 0.72
     second_opinion: bool = False
     max_steps: int = 24
     landmark: float = 0.45

@@ -45,7 +45,13 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which train
 RESNET_OF_DEPTH = {6: "resnet50", 23: "resnet101", 36: "resnet152"}  # by the blocks of the third layer
 # The published walk follows its predictor, sees 8-bit images and fills the outside from the smallest logit.
 LITERAL_WALK: Mapping[str, Any] = MappingProxyType(
-    {"outside": "smallest_logit", "resampling": "uint8", "step_ratio": None, "snap_body_sizes": None}
+    {
+        "outside": "smallest_logit",
+        "resampling": "uint8",
+        "step_ratio": None,
+        "snap_body_sizes": None,
+        "nearer_step": None,
+    }
 )
 MASK_PROBABILITY = 0.622  # sigmoid of logit 0.5, from which the walk counts a pixel as part of a mask
 

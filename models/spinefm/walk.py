@@ -17,6 +17,9 @@ from models.spinefm.patches import PlacedMask, Point
 from models.spinefm.start import turn_degrees
 
 SAME_BODY = 0.5  # of a body's size: a detection this near to a mask's centroid is of the same body
+SAME_MASK = 0.3  # masks that overlap by more are of one body
+DOUBT = 0.5  # of the classifier, that a mask is a vertebra's
+OTHER_GOAL = 0.2  # of a body's size: a prediction this far from a detection is looked at beside it
 
 
 class Ending(Enum):
@@ -41,7 +44,7 @@ class Chain:
     below: Ending
 
 
-@dataclass
+@dataclass(eq=False)
 class Way:
     """One direction: the vertebrae so far, nearest last, and why it ended, once it did."""
 
@@ -119,53 +122,120 @@ def _step(
     classes: Sequence[str],
     sight: Sight,
 ) -> None:
-    """Take one step on every way that is open, all in one batch."""
+    """Take one step on every way that is open, all in one batch.
+
+    Before a way ends where no vertebra is, it looks once more, nearer: a small one may have been stepped over.
+    """
     goals = _goals(eyes, ways, settings, sight)
-    seen = _segmented(eyes, goals, settings) if goals else []
-    if not seen:
+    stuck = _take(ways, _seen(eyes, goals, settings), settings=settings, classes=classes, sight=sight)
+    if settings.nearer_step is None:
         return
-    for (way, mask, centroid), probabilities in zip(seen, eyes.classify([c for _, _, c in seen]), strict=True):
-        vertebra = Vertebra(mask, centroid, probabilities)
-        kind = sight.second_opinion(vertebra, classes) if settings.second_opinion else leading_class(vertebra, classes)
-        if kind == "background":
-            way.ending = Ending.BACKGROUND
+    nearer = [
+        (way, _along(way.vertebrae[-1].centroid, goal, settings.nearer_step)) for way, goal in goals if way in stuck
+    ]
+    _take(stuck, _seen(eyes, nearer, settings), settings=settings, classes=classes, sight=sight)
+
+
+def _take(
+    ways: Sequence[Way],
+    seen: Sequence["Candidate"],
+    *,
+    settings: WalkSettings,
+    classes: Sequence[str],
+    sight: Sight,
+) -> list[Way]:
+    """Go on to the best of what was seen on each way, or note why it ends; returns the ways without a vertebra."""
+    stuck = []
+    for way in ways:
+        there = [candidate for candidate in seen if candidate.way is way]
+        if not there:
+            continue
+        possible = [candidate.vertebra for candidate in there if candidate.vertebra]
+        vertebra = _nearest_sure(way, possible, classes) if possible else None
+        kind = "background"
+        if vertebra is not None:
+            kind = leading_class(vertebra, classes)
+            if settings.second_opinion:
+                kind = sight.second_opinion(vertebra, classes)
+        if vertebra is None or kind == "background":
+            way.ending = way.ending or (Ending.BACKGROUND if vertebra else there[0].fault)
+            stuck.append(way)
             continue
         way.keep(vertebra)
-        if kind != "vertebra":
-            way.ending = Ending.LANDMARK
+        way.ending = None if kind == "vertebra" else Ending.LANDMARK
+    return stuck
+
+
+def _along(last: Point, goal: Point, share: float) -> Point:
+    return last[0] + share * (goal[0] - last[0]), last[1] + share * (goal[1] - last[1])
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What was seen at a goal of a way: a vertebra, or why there is none."""
+
+    way: Way
+    vertebra: Vertebra | None
+    fault: Ending | None
+
+
+def _nearest_sure(way: Way, candidates: Sequence[Vertebra], classes: Sequence[str]) -> Vertebra:
+    """Of what may come next the nearest that the classifier takes for a vertebra, else the likeliest.
+
+    Where two of them are the same one, the first: it was seen from where the detector put it.
+    """
+    background, last = classes.index("background"), way.vertebrae[-1].centroid
+    sure = [vertebra for vertebra in candidates if vertebra.probabilities[background] < DOUBT]
+    if len(sure) > 1 and sure[0].mask.iou(sure[1].mask) > SAME_MASK:
+        return sure[0]
+    if sure:
+        return min(sure, key=lambda vertebra: math.dist(vertebra.centroid, last))
+    return min(candidates, key=lambda vertebra: vertebra.probabilities[background])
 
 
 def _goals(eyes: Eyes, ways: Sequence[Way], settings: WalkSettings, sight: Sight) -> list[tuple[Way, Point]]:
-    """Where each way goes next; one that would leave the image ends."""
+    """Where each way may go next, the detection near the predicted place first; one that would leave the image ends."""
     triples = [[vertebra.centroid for vertebra in way.vertebrae[-3:]] for way in ways]
     goals = []
     for way, triple, predicted in zip(ways, triples, eyes.predict(triples), strict=True):
-        goal = sight.snapped(plausible(predicted, triple, settings), settings.snap_body_sizes)
-        if inside(goal, eyes.image_size):
-            goals.append((way, goal))
-        else:
+        expected = plausible(predicted, triple, settings)
+        goal = sight.snapped(expected, settings.snap_body_sizes)
+        if not inside(goal, eyes.image_size):
             way.ending = Ending.LEFT_IMAGE
+            continue
+        goals.append((way, goal))
+        if math.dist(goal, expected) > OTHER_GOAL * sight.body_px and inside(expected, eyes.image_size):
+            goals.append((way, expected))
     return goals
 
 
-def _segmented(
-    eyes: Eyes, goals: Sequence[tuple[Way, Point]], settings: WalkSettings
-) -> list[tuple[Way, PlacedMask, Point]]:
-    """Masks and refined centroids at the goals; a way whose mask cannot be the next vertebra ends."""
-    seen: list[tuple[Way, PlacedMask, Point]] = []
-    for (way, _), mask in zip(goals, eyes.segment([goal for _, goal in goals]), strict=True):
-        last, centroid = way.vertebrae[-1], mask.weighted_centroid()
-        if not mask.area_px:
-            way.ending = Ending.NOTHING
-        elif mask.iou(last.mask) > settings.iou:
-            way.ending = Ending.SAME_AGAIN
-        elif not _fits(mask.area_px, last.mask.area_px, settings.area_ratio):
-            way.ending = Ending.ODD_SIZE
-        elif _turned(way, centroid, settings.max_turn_degrees):
-            way.ending = Ending.TURNED
-        else:
-            seen.append((way, mask, centroid))
-    return seen
+def _seen(eyes: Eyes, goals: Sequence[tuple[Way, Point]], settings: WalkSettings) -> list[Candidate]:
+    """What stands at the goals: masks, refined centroids and, where a mask can be the next vertebra, its classes."""
+    if not goals:
+        return []
+    masks = eyes.segment([goal for _, goal in goals])
+    centroids = [mask.weighted_centroid() for mask in masks]
+    faults = [
+        _fault(way, mask, centroid, settings) for (way, _), mask, centroid in zip(goals, masks, centroids, strict=True)
+    ]
+    sound = [index for index, fault in enumerate(faults) if fault is None]
+    classes = dict(zip(sound, eyes.classify([centroids[i] for i in sound]), strict=True)) if sound else {}
+    return [
+        Candidate(way, Vertebra(masks[i], centroids[i], classes[i]) if i in classes else None, faults[i])
+        for i, (way, _) in enumerate(goals)
+    ]
+
+
+def _fault(way: Way, mask: PlacedMask, centroid: Point, settings: WalkSettings) -> Ending | None:
+    """Why a mask cannot be the next vertebra of a way, or None."""
+    last = way.vertebrae[-1]
+    if not mask.area_px:
+        return Ending.NOTHING
+    if mask.iou(last.mask) > settings.iou:
+        return Ending.SAME_AGAIN
+    if not _fits(mask.area_px, last.mask.area_px, settings.area_ratio):
+        return Ending.ODD_SIZE
+    return Ending.TURNED if _turned(way, centroid, settings.max_turn_degrees) else None
 
 
 def leading_class(vertebra: Vertebra, classes: Sequence[str]) -> str:

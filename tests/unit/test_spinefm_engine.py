@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from models.contracts import RadiographImage
 from models.errors import NoSpineFound
 from models.spinefm.config import SpineFMConfig, WalkSettings
+from models.spinefm.detection import Detection
 from models.spinefm.engine import SpineFM
 from models.spinefm.eyes import Eyes
 from models.spinefm.networks import Networks
@@ -52,12 +54,12 @@ def test_every_drawn_vertebra_is_found_in_order() -> None:
 
 
 def test_start_and_both_ways_take_one_batch_each() -> None:
-    """Three starts at once, then two directions at once."""
+    """Three starts at once, then two directions at once; where both see nothing, both look once more, nearer."""
     segmenter = DrawnSegmenter()
 
     engine(networks(detector=MIDDLE_THREE_OF_SEVEN, segmenter=segmenter)).segment(image_of(draw_spine(7)))
 
-    assert segmenter.batches == [3, 2, 2, 2]  # the last step finds nothing on either side
+    assert segmenter.batches == [3, 2, 2, 2, 2]
 
 
 def test_both_ways_together_find_what_each_finds_alone() -> None:
@@ -155,7 +157,7 @@ def test_a_prediction_that_stays_where_it_is_ends_the_walk() -> None:
 
     drawing = draw_spine(6)
     stuck = replace(networks(), point_predictor=stay)
-    settings = WalkSettings(step_ratio=None, snap_body_sizes=None)
+    settings = WalkSettings(step_ratio=None, snap_body_sizes=None, nearer_step=None)
     detections = DrawnDetector().detect(drawing.pixels)[:3]
     scale = resolve_scale(image_of(drawing), detections, config(settings))
     eyes = Eyes(drawing.pixels, stuck, config(settings), scale=scale, device=torch.device("cpu"))
@@ -164,6 +166,39 @@ def test_a_prediction_that_stays_where_it_is_ends_the_walk() -> None:
 
     assert (chain.above, chain.below) == (Ending.SAME_AGAIN, Ending.SAME_AGAIN)
     assert len(chain.vertebrae) == 3
+
+
+@pytest.mark.parametrize(("nearer_step", "count"), [(0.72, 4), (None, 3)])
+def test_a_vertebra_that_was_stepped_over_is_found_by_looking_nearer(nearer_step: float | None, count: int) -> None:
+    """The prediction goes nearly twice as far as the last step, where nothing is."""
+
+    def far(centroids: torch.Tensor) -> torch.Tensor:
+        return centroids[:, 4:] + 1.9 * (centroids[:, 4:] - centroids[:, 2:4])
+
+    overshooting = replace(networks(detector=DrawnDetector(hidden=(3,))), point_predictor=far)
+
+    result = engine(overshooting, config(WalkSettings(nearer_step=nearer_step))).segment(image_of(draw_spine(4)))
+
+    assert len(result.structures) == count
+
+
+def test_a_detection_beyond_the_next_vertebra_does_not_make_the_walk_skip_it() -> None:
+    """Where two goals both show a vertebra, the walk goes to the nearer one."""
+
+    class Misled(DrawnDetector):
+        def detect(self, pixels: NDArray[np.float32]) -> tuple[Detection, ...]:
+            seen = super().detect(pixels)
+            x, y = max((detection.centroid_px for detection in seen), key=lambda centroid: centroid[1])
+            return (*seen, Detection(0.7, (x + 0.3 * 54, y + 54), seen[0].size_px))
+
+    drawing = draw_spine(7)
+
+    result = engine(networks(detector=Misled(hidden=(0, 1, 5, 6))), config(WalkSettings(snap_body_sizes=1.2))).segment(
+        image_of(drawing)
+    )
+
+    found = np.array([structure.centroid_px for structure in result.structures])
+    np.testing.assert_allclose(found, drawing.centroids, atol=1.0)
 
 
 def test_an_odd_prediction_is_replaced_by_the_last_step() -> None:
