@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 PATCH_PX = 16
 MLP_ADAPTER_SHARE = 0.5  # what the MLP's adapter contributes to a block
-MANY_TOKENS = 1024
+MANY_TOKENS = 1024  # of so many the table of position biases is made for one image at a time
 TILE = 1 << 21  # weights of queries for keys at a time on a CPU
 
 
@@ -91,7 +91,6 @@ def _attend_fused(query: Tensor, key: Tensor, value: Tensor, by_row: Tensor, by_
     """Attention by torch's fused kernel, the position bias as its mask; all (batch, heads, tokens, channels)."""
     batch, heads, tokens, _ = query.shape
     mixed = torch.empty_like(query)
-    # The position bias is a (tokens × tokens) table per head: an image at a time keeps it in bounds.
     step = max(1, batch if tokens < MANY_TOKENS else 1)
     for start in range(0, batch, step):
         part = slice(start, start + step)

@@ -1,6 +1,8 @@
 """The inductive walk: from three vertebrae up and down the spine, both ways in one batch.
 
 Each step predicts the next centroid from the last three, segments there, and goes on unless something ends the way.
+Where the settings let the detector have a say, a step looks at its nearest detection as well and takes the nearer
+vertebra, and a way looks once more, nearer, before it ends: neither is in the published method.
 
 Source: Simons & Papież, "SpineFM" (2024): inductive identification.
 """
@@ -81,6 +83,15 @@ class Sight:
         return max(votes, key=votes.__getitem__)
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """What was seen at a goal of a way: a vertebra, or why there is none."""
+
+    way: Way
+    vertebra: Vertebra | None
+    fault: Ending | None
+
+
 def walk(
     eyes: Eyes,
     start: Sequence[Vertebra],
@@ -138,7 +149,7 @@ def _step(
 
 def _take(
     ways: Sequence[Way],
-    seen: Sequence["Candidate"],
+    seen: Sequence[Candidate],
     *,
     settings: WalkSettings,
     classes: Sequence[str],
@@ -158,7 +169,7 @@ def _take(
             if settings.second_opinion:
                 kind = sight.second_opinion(vertebra, classes)
         if vertebra is None or kind == "background":
-            way.ending = way.ending or (Ending.BACKGROUND if vertebra else there[0].fault)
+            way.ending = way.ending or (there[0].fault if vertebra is None else Ending.BACKGROUND)
             stuck.append(way)
             continue
         way.keep(vertebra)
@@ -168,15 +179,6 @@ def _take(
 
 def _along(last: Point, goal: Point, share: float) -> Point:
     return last[0] + share * (goal[0] - last[0]), last[1] + share * (goal[1] - last[1])
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What was seen at a goal of a way: a vertebra, or why there is none."""
-
-    way: Way
-    vertebra: Vertebra | None
-    fault: Ending | None
 
 
 def _nearest_sure(way: Way, candidates: Sequence[Vertebra], classes: Sequence[str]) -> Vertebra:
