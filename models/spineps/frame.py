@@ -104,9 +104,9 @@ def _splines_along(coefficients: NDArray[np.float64], places: NDArray[np.float64
 
 
 def resample_labels(labels: NDArray[T], source: Spacing, target: Spacing, shape: tuple[int, int, int]) -> NDArray[T]:
-    """The nearest voxel for each voxel of a grid of `shape`."""
+    """The nearest voxel for each voxel of a grid of `shape`, of two that are as near the farther from the first."""
     picks = [
-        np.clip(np.rint(np.arange(n) * t / s).astype(np.intp), 0, have - 1)
+        np.clip(np.floor(np.arange(n) * t / s + 0.5).astype(np.intp), 0, have - 1)
         for n, have, s, t in zip(shape, labels.shape, source, target, strict=True)
     ]
     return labels[np.ix_(*picks)]

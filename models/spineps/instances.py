@@ -55,12 +55,12 @@ class InstancePhase:
         subregions: (P, I, R) in SPINEPS' labels; spacing: mm, in that order.
         """
         none = FoundInstances(np.zeros(subregions.shape, np.uint16), ())
-        box = _crop(subregions, spacing)
+        target = target_spacing(spacing, self.resolution)
+        whole = resample_labels(subregions, spacing, target, stretched_shape(subregions.shape, spacing, target))
+        box = _crop(whole, target)
         if box is None:
             return none
-        part = subregions[box]
-        target = target_spacing(spacing, self.resolution)
-        coarse = resample_labels(part, spacing, target, stretched_shape(part.shape, spacing, target))
+        coarse = whole[box]
         centres = find_centres(coarse, target)
         if not centres:
             return none
@@ -69,10 +69,10 @@ class InstancePhase:
         )
         fused = fuse(predictions, coarse.shape)
         ordered = _from_the_head(_tidy(fused.labelmap, voxels_of(SPECK_MM3, target)))
-        fine = resample_labels(ordered.labelmap, target, spacing, _size(part))
-        whole = np.zeros(subregions.shape, np.uint16)
-        whole[box] = fine
-        return FoundInstances(whole, tuple(fused.agreement[number] for number in ordered.numbers), notes)
+        found = np.zeros(whole.shape, np.uint16)
+        found[box] = ordered.labelmap
+        fine = resample_labels(found, target, spacing, _size(subregions))
+        return FoundInstances(fine, tuple(fused.agreement[number] for number in ordered.numbers), notes)
 
 
 @dataclass(frozen=True)

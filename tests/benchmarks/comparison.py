@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERTEBRAE = (*range(1, 26), 28)  # 26 is the sacrum
-DISCS = range(101, 129)
+DISCS = range(100, 129)  # 100 plus the vertebra above; above the first ours is 100 alone
 STRUCTURE_NAMES: Mapping[int, str] = {
     41: "arch",
     42: "spinous process",
@@ -28,7 +28,7 @@ STRUCTURE_NAMES: Mapping[int, str] = {
 HALVES = (52, 53)
 ENDPLATE = 62
 # The original numbers every piece that its fusion leaves over, ours gives none below this share of the median vertebra:
-# pieces are counted apart.
+# pieces are counted apart, and those of discs not at all.
 FRAGMENT = 0.15
 
 
@@ -80,11 +80,13 @@ def _whole_endplates(subregions: NDArray[np.uint16]) -> NDArray[np.uint16]:
     return np.where(np.isin(subregions, HALVES), np.uint16(ENDPLATE), subregions)
 
 
-def _without_fragments(vertebrae: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    volumes = np.bincount(vertebrae.ravel())
-    known = _present(vertebrae, VERTEBRAE)
-    least = FRAGMENT * float(np.median(volumes[known])) if known else 0.0
-    return np.where(np.isin(vertebrae, [label for label in known if volumes[label] < least]), np.uint16(0), vertebrae)
+def _without_fragments(labelmap: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    volumes, fragments = np.bincount(labelmap.ravel()), list[int]()
+    for labels in (VERTEBRAE, DISCS):
+        known = _present(labelmap, labels)
+        least = FRAGMENT * float(np.median(volumes[known])) if known else 0.0
+        fragments += [label for label in known if volumes[label] < least]
+    return np.where(np.isin(labelmap, fragments), np.uint16(0), labelmap)
 
 
 def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

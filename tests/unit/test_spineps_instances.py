@@ -1,16 +1,21 @@
 """From structures to vertebrae: centres, fusion, combination."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from models.spineps.centres import find_centres
 from models.spineps.clean import clean_subregions, fill_holes, without_outliers, without_specks
 from models.spineps.combine import claim_the_rest, combine
 from models.spineps.cutouts import Prediction, predict_cutouts
+from models.spineps.frame import resample_labels, stretched_shape
 from models.spineps.fusion import couples_of, fuse
 from models.spineps.instance_network import InstanceNetwork, build_instance_network
+from models.spineps.instances import InstancePhase
 from models.spineps.native import NativeNetwork
 
 SPACING = (1.0, 1.0, 2.0)
@@ -233,3 +238,30 @@ def test_cutouts_at_the_border_are_padded_and_come_back_in_place(channels: int) 
         assert one.mask.shape == tuple(s.stop - s.start for s in one.box)
         assert all(s.start >= 0 and s.stop <= n for s, n in zip(one.box, labels.shape, strict=True))
         assert one.voxels == one.mask.sum()
+
+
+def test_the_grid_of_the_instances_begins_with_the_volume_not_with_the_spine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the original: another phase moves every centre by up to half a voxel, and the network answers otherwise."""
+    settings = {"dim": 8, "dim_mults": [1, 2], "channels": 10, "classes": 4}
+    weights = build_instance_network(settings).state_dict()
+    grid = {"resolution": list(SPACING), "cutout_size": [32, 48, 16]}
+    phase, spacing = InstancePhase(settings | grid, weights, torch.device("cpu")), (0.9, 0.9, 3.5)
+    labels = np.pad(column(), [(7, 4), (11, 5), (3, 2)])
+    seen: list[NDArray[np.uint8]] = []
+
+    def look(subregions: NDArray[np.uint8], *_: Any, **__: Any) -> Any:
+        seen.append(subregions)
+        return (), ()
+
+    monkeypatch.setattr("models.spineps.instances.predict_cutouts", look)
+    found = phase.predict(labels, spacing)
+
+    whole = resample_labels(labels, spacing, SPACING, stretched_shape(labels.shape, spacing, SPACING))
+    assert found.labelmap.shape == labels.shape
+    assert np.array_equal(trimmed(seen[0]), trimmed(whole))
+
+
+def trimmed(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Without the empty border."""
+    box: tuple[slice, ...] = ndimage.find_objects((labels > 0).astype(np.uint8))[0]
+    return labels[box]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from models.errors import PackError
 from models.spineps import native
@@ -27,14 +28,25 @@ def image(shape: tuple[int, int, int] = (40, 75, 12)) -> NDArray[np.float32]:
     return np.asarray(np.clip(values, 0, 1500), np.float32)
 
 
+def spineps_weight(size: tuple[int, ...] = PATCH) -> torch.Tensor:
+    """SPINEPS' weight of a window's voxels: nnU-Net's bump, rounded to half precision while its sum is still 1."""
+    bump = torch.zeros(size)
+    bump[tuple(n // 2 for n in size)] = 1
+    for axis, n in enumerate(size):
+        bump = torch.from_numpy(ndimage.gaussian_filter1d(bump.double().numpy(), n / 8, axis, mode="constant"))
+    rounded = bump.half()
+    least = rounded[rounded != 0].min()
+    return torch.where(rounded == 0, least, rounded).float()
+
+
 def by_nnunet(settings: dict[str, Any], folds: list[dict[str, torch.Tensor]], volume: NDArray[np.float32]) -> Any:
-    """What nnU-Net's own predictor answers."""
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: PLC0415 - seconds of import
+    """What nnU-Net's own predictor answers, with the windows' weights that SPINEPS gives it."""
+    from nnunetv2.inference import predict_from_raw_data  # noqa: PLC0415 - seconds of import
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: PLC0415
 
     phase = SemanticPhase(settings, folds, CPU)
     mirror_axes, plans = settings["mirror_axes"], PlansManager(settings["plans"])
-    predictor = nnUNetPredictor(
+    predictor = predict_from_raw_data.nnUNetPredictor(
         use_mirroring=mirror_axes is not None, perform_everything_on_device=False, device=CPU, allow_tqdm=False
     )
     predictor.manual_initialization(
@@ -42,7 +54,14 @@ def by_nnunet(settings: dict[str, Any], folds: list[dict[str, torch.Tensor]], vo
         settings["dataset"], settings["trainer"], mirror_axes,
     )  # fmt: skip
     turned = volume.astype(np.float16).astype(np.float32).transpose(2, 1, 0)[None]
-    answer = predictor.predict_single_npy_array(turned, {"spacing": list(SPACING_MM[::-1])}, None, None, False)
+
+    def weight(size: tuple[int, ...], **_: object) -> torch.Tensor:
+        bump = spineps_weight(size)
+        return (bump / bump.max() * 1000).half()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(predict_from_raw_data, "compute_gaussian", weight)
+        answer = predictor.predict_single_npy_array(turned, {"spacing": list(SPACING_MM[::-1])}, None, None, False)
     return phase.table[np.asarray(answer).transpose(2, 1, 0)]
 
 
@@ -80,7 +99,7 @@ def test_streamed_logits_are_the_weighted_means_of_all_windows(shape: tuple[int,
     network = torch.nn.Conv3d(1, 3, 3, padding=1)
     volume, windows = torch.randn(1, *shape), Windows.over(shape, PATCH, 0.5)
     whole, weights = torch.zeros(3, *shape), torch.zeros(shape)
-    weight = semantic_weight()
+    weight = spineps_weight()
     with torch.inference_mode():
         for x in windows.starts[0]:
             for y in windows.starts[1]:
@@ -94,14 +113,6 @@ def test_streamed_logits_are_the_weighted_means_of_all_windows(shape: tuple[int,
 
     assert [planes.start for planes, _ in parts] == list(windows.starts[windows.axis])
     torch.testing.assert_close(torch.cat([part for _, part in parts], windows.axis + 1), whole / weights)
-
-
-def semantic_weight() -> torch.Tensor:
-    """nnU-Net's weight of a window's voxels."""
-    from nnunetv2.inference.sliding_window_prediction import compute_gaussian  # noqa: PLC0415
-
-    weight: torch.Tensor = compute_gaussian(PATCH, sigma_scale=1 / 8, value_scaling_factor=10, device=CPU)
-    return weight.float()
 
 
 def test_windows_computed_again_after_a_full_memory_count_once() -> None:
