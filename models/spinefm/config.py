@@ -39,7 +39,8 @@ class WalkSettings:
     resampling: `uint8` rounds images and patches to 8 bits, as the published weights have seen them.
     area_ratio: a mask outside these times the area of the one before ends the walk; None lets any pass.
     max_turn_degrees: a chain that turns by more is no spine.
-    step_ratio: a predicted step outside these times the one before is replaced by that one; None trusts the predictor.
+    step_ratio: a predicted step outside these times the one before is replaced by that one, and no vertebra is nearer
+        than the first of them; None trusts the predictor.
     snap_body_sizes: a detection within this many body sizes of the predicted point is walked to instead; None never.
     nearer_step: the share of a step that is tried before a way ends where no vertebra is; None tries none.
     second_opinion: whether the detector, where it saw a vertebra, has a say in what the classifier sees there.
@@ -74,12 +75,14 @@ class PatchSettings:
     px, body_sizes: the patch's edge, in pixels of the image or in body sizes; exactly one is given.
     input_px: edge of the network's input.
     via_px: edge to which the patch is brought first, before nearest neighbour makes it `input_px`; None goes straight.
+    zooms: times the edge, at which the classifier looks; its probabilities are averaged.
     """
 
     input_px: int
     px: int | None = None
     body_sizes: float | None = None
     via_px: int | None = None
+    zooms: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,10 @@ def _patch(network: Mapping[str, Any]) -> PatchSettings:
     edge = network["patch_edge"]
     if set(edge) not in ({"px"}, {"body_sizes"}):
         raise ValueError(f"patch_edge {dict(edge)} is neither 'px' nor 'body_sizes'")
-    return PatchSettings(input_px=int(network["input_px"]), via_px=network.get("via_px"), **edge)
+    zooms = tuple(float(zoom) for zoom in network.get("zooms", (1.0,)))
+    if not zooms or min(zooms) <= 0:
+        raise ValueError(f"zooms {zooms} are not positive")
+    return PatchSettings(input_px=int(network["input_px"]), via_px=network.get("via_px"), zooms=zooms, **edge)
 
 
 def _classes(names: Any) -> tuple[str, ...]:

@@ -62,11 +62,14 @@ class Eyes:
         ]
 
     def classify(self, points: Sequence[Point]) -> list[tuple[float, ...]]:
-        """Probabilities of the classes at each (x, y), all in one batch."""
-        patches = self._patches(points, self._scale.classifier_px, self._config.classifier)
+        """Probabilities of the classes at each (x, y), all in one batch, the mean over the pack's zooms."""
+        settings = self._config.classifier
+        edges = [round(self._scale.classifier_px * zoom) for zoom in settings.zooms]
+        patches = torch.cat([self._patches(points, edge, settings) for edge in edges])
         with self._precision():
             logits = self._networks.classifier(patches)
-        return [tuple(row) for row in logits.float().softmax(dim=1).tolist()]
+        means = logits.float().softmax(dim=1).unflatten(0, (len(edges), len(points))).mean(0)
+        return [tuple(row) for row in means.tolist()]
 
     def look(self, points: Sequence[Point]) -> list[Vertebra]:
         """Segment, refine the centroid and classify at each (x, y)."""

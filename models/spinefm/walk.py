@@ -29,6 +29,7 @@ class Ending(Enum):
 
     LEFT_IMAGE = "the next vertebra would lie outside the image"
     SAME_AGAIN = "the next mask overlaps the last one"
+    TOO_NEAR = "the next mask is much nearer than the one before"
     NOTHING = "nothing was segmented there"
     ODD_SIZE = "the next mask is much smaller or larger than the last one"
     TURNED = "the next mask is not in line"
@@ -108,15 +109,15 @@ def walk(
     detections, body_px: where `settings` snap predictions to detections.
     report: told how many vertebrae were found so far, after every step.
     """
-    up, down = Way([*reversed(start)]), Way([*start])
+    up, down, sight = Way([*reversed(start)]), Way([*start]), Sight(detections, body_px)
     for way in (up, down):
-        if leading_class(way.vertebrae[-1], classes) in {"C2", "S1"}:
+        if _kind(way.vertebrae[-1], settings, classes, sight) in {"C2", "S1"}:
             way.ending = Ending.LANDMARK
     for _ in range(settings.max_steps):
         open_ways = [way for way in (up, down) if way.ending is None]
         if not open_ways:
             break
-        _step(eyes, open_ways, settings=settings, classes=classes, sight=Sight(detections, body_px))
+        _step(eyes, open_ways, settings=settings, classes=classes, sight=sight)
         report(len(start) + len(up.found) + len(down.found))
     return Chain(
         vertebrae=(*reversed(up.found), *start, *down.found),
@@ -163,11 +164,7 @@ def _take(
             continue
         possible = [candidate.vertebra for candidate in there if candidate.vertebra]
         vertebra = _nearest_sure(way, possible, classes) if possible else None
-        kind = "background"
-        if vertebra is not None:
-            kind = leading_class(vertebra, classes)
-            if settings.second_opinion:
-                kind = sight.second_opinion(vertebra, classes)
+        kind = _kind(vertebra, settings, classes, sight) if vertebra else "background"
         if vertebra is None or kind == "background":
             way.ending = way.ending or (there[0].fault if vertebra is None else Ending.BACKGROUND)
             stuck.append(way)
@@ -175,6 +172,10 @@ def _take(
         way.keep(vertebra)
         way.ending = None if kind == "vertebra" else Ending.LANDMARK
     return stuck
+
+
+def _kind(vertebra: Vertebra, settings: WalkSettings, classes: Sequence[str], sight: Sight) -> str:
+    return sight.second_opinion(vertebra, classes) if settings.second_opinion else leading_class(vertebra, classes)
 
 
 def _along(last: Point, goal: Point, share: float) -> Point:
@@ -237,6 +238,8 @@ def _fault(way: Way, mask: PlacedMask, centroid: Point, settings: WalkSettings) 
         return Ending.SAME_AGAIN
     if not _fits(mask.area_px, last.mask.area_px, settings.area_ratio):
         return Ending.ODD_SIZE
+    if _too_near(way, centroid, settings.step_ratio):
+        return Ending.TOO_NEAR
     return Ending.TURNED if _turned(way, centroid, settings.max_turn_degrees) else None
 
 
@@ -264,6 +267,11 @@ def plausible(point: Point, last_three: Sequence[Point], settings: WalkSettings)
 
 def _fits(area: int, before: int, ratio: tuple[float, float] | None) -> bool:
     return ratio is None or ratio[0] * before <= area <= ratio[1] * before
+
+
+def _too_near(way: Way, centroid: Point, ratio: tuple[float, float] | None) -> bool:
+    before, last = (vertebra.centroid for vertebra in way.vertebrae[-2:])
+    return ratio is not None and math.dist(last, centroid) < ratio[0] * math.dist(before, last)
 
 
 def _turned(way: Way, centroid: Point, max_turn_degrees: float) -> bool:

@@ -22,6 +22,7 @@ from models.training.spinefm_patches import CLASSIFIER_EDGE, CLASSIFIER_SIZE, SE
 from models.training.spinefm_points import train_point_predictor
 
 Report = Callable[[str], None]
+CLASSIFIER_ZOOMS = [0.85, 1.0, 1.18]
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class Recipe:
     """
 
     seed: int = 1
-    scenes: int = 2600
-    detector_steps: int = 2800
-    patch_steps: int = 4200
+    scenes: int = 4000
+    detector_steps: int = 8000
+    patch_steps: int = 9000
     spines: int = 6000
     point_steps: int = 6000
     minutes: float | None = None
@@ -135,6 +136,7 @@ def describe_pack(recipe: Recipe, version: str) -> dict[str, Any]:
                 "input_px": CLASSIFIER_SIZE,
                 "patch_edge": {"body_sizes": CLASSIFIER_EDGE},
                 "classes": list(DETECTOR_CLASSES),
+                "zooms": CLASSIFIER_ZOOMS,
             },
         },
         "walk": {"detector": 0.5, "second_opinion": True},

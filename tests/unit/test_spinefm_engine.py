@@ -17,8 +17,11 @@ from models.spinefm.networks import Networks
 from models.spinefm.scale import resolve_scale
 from models.spinefm.walk import Ending, walk
 from tests.unit.drawn_spine import (
+    C2,
     TISSUE,
+    VERTEBRA,
     Drawing,
+    DrawnClassifier,
     DrawnDetector,
     DrawnSegmenter,
     config,
@@ -180,6 +183,67 @@ def test_a_vertebra_that_was_stepped_over_is_found_by_looking_nearer(nearer_step
     result = engine(overshooting, config(WalkSettings(nearer_step=nearer_step))).segment(image_of(draw_spine(4)))
 
     assert len(result.structures) == count
+
+
+@pytest.mark.parametrize(("step_ratio", "count"), [((0.5, 2.0), 4), (None, 5)])
+def test_what_lies_much_nearer_than_a_step_is_no_vertebra(step_ratio: tuple[float, float] | None, count: int) -> None:
+    """A bar less than half a step below the last body, where the walk looks nearer before it ends."""
+    drawing = draw_spine(4, slope=0.0)
+    x, y = (round(value + 0.5) for value in drawing.centroids[-1])
+    drawing.pixels[y + 12 : y + 16, x - 13 : x + 13] = VERTEBRA
+    settings = WalkSettings(step_ratio=step_ratio, area_ratio=None)
+
+    result = engine(networks(detector=DrawnDetector(hidden=(4,))), config(settings)).segment(image_of(drawing))
+
+    assert len(result.structures) == count
+
+
+@pytest.mark.parametrize(("second_opinion", "count"), [(True, 6), (False, 4)])
+def test_a_start_that_looks_like_c2_only_to_the_classifier_is_walked_beyond(second_opinion: bool, count: int) -> None:
+    """The detector has its say on the three of the start as on those after them."""
+    drawing = draw_spine(6, slope=0.0)
+    drawing.pixels[drawing.pixels > TISSUE] = VERTEBRA
+    x, y = (round(value + 0.5) for value in drawing.centroids[2])
+    drawing.pixels[y - 10 : y + 10, x - 13 : x + 13] = C2
+    hesitant = replace(networks(), classifier=lambda patches: 0.1 * DrawnClassifier()(patches))
+    settings = config(WalkSettings(second_opinion=second_opinion, snap_body_sizes=None))
+    detections = DrawnDetector().detect(drawing.pixels)[2:5]
+    scale = resolve_scale(image_of(drawing), detections, settings)
+    eyes = Eyes(drawing.pixels, hesitant, settings, scale=scale, device=torch.device("cpu"))
+    start = eyes.look([detection.centroid_px for detection in detections])
+
+    chain = walk(
+        eyes,
+        start,
+        settings=settings.walk,
+        classes=settings.classes,
+        detections=detections,
+        body_px=detections[0].size_px,
+    )
+
+    assert len(chain.vertebrae) == count
+    assert (chain.above is Ending.LANDMARK) is not second_opinion
+
+
+def test_the_classifier_looks_at_every_zoom_of_the_pack() -> None:
+    """Its probabilities are the mean of what it says at each."""
+    drawing = draw_spine(3)
+
+    def by_what_fills_the_patch(patches: torch.Tensor) -> torch.Tensor:
+        bright = patches.mean((1, 2, 3))
+        return torch.stack([bright, -bright, bright * 0, 2 * bright], 1)
+
+    def eyes_at(*zooms: float) -> Eyes:
+        settings = replace(config(), classifier=replace(config().classifier, zooms=zooms))
+        scale = resolve_scale(image_of(drawing), DrawnDetector().detect(drawing.pixels), settings)
+        seeing = replace(networks(), classifier=by_what_fills_the_patch)
+        return Eyes(drawing.pixels, seeing, settings, scale=scale, device=torch.device("cpu"))
+
+    places = list(drawing.centroids)
+    apart = np.array([eyes_at(zoom).classify(places) for zoom in (0.5, 1.0, 2.0)])
+
+    np.testing.assert_allclose(eyes_at(0.5, 1.0, 2.0).classify(places), apart.mean(0), rtol=1e-5)
+    assert np.abs(apart[0] - apart[2]).max() > 0.01
 
 
 def test_a_detection_beyond_the_next_vertebra_does_not_make_the_walk_skip_it() -> None:
