@@ -3,7 +3,6 @@
 import json
 import os
 import queue
-import resource
 import signal
 import sys
 import threading
@@ -16,8 +15,6 @@ from app.jobs.results import Runner
 from app.logs import configure_logging, get_logger
 from app.settings import load_settings
 from models.errors import SpondylError
-
-HOLOSCAN_STACK_BYTES = 32 << 20  # Holoscan's schedulers ask for it
 
 log = get_logger()
 
@@ -73,8 +70,6 @@ def main() -> None:
     """Serve the engines of the installed packs."""
     settings = load_settings()
     configure_logging(settings.log_level, process=sys.argv[3])
-    _, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    resource.setrlimit(resource.RLIMIT_STACK, (HOLOSCAN_STACK_BYTES, hard))
 
     def make_runner() -> Runner:
         from app.jobs.runner import engine_runner  # noqa: PLC0415  the pipe is watched while the networks load

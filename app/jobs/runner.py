@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import cast
 
@@ -10,7 +9,7 @@ from app.jobs.admission import admitted_device
 from app.jobs.results import ResultFault, RunAnswer, Runner
 from app.logs import get_logger
 from app.report import RunReport, SeriesReport, vertebra_labels
-from app.run import run_profiles
+from app.run import load_dag, run_profiles
 from app.settings import Settings
 from models.device import reserve_memory
 from models.errors import SpondylError
@@ -67,7 +66,7 @@ def _sentence(view: SeriesReport) -> str:
 
 def _warm_up(settings: Settings) -> tuple[ModelPack, ...] | None:
     """Load what the first series would wait for, and return the packs; None where each job has to say why not."""
-    import_module("app.application")
+    load_dag()
     try:
         packs = discover_packs(settings.packs)
         for pack in packs:

@@ -1,5 +1,7 @@
 """The engine in a process of its own: it may die, hang or grow, and the worker goes on."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +52,30 @@ def test_a_series_that_takes_the_engine_with_it_is_told_how(
 
     healthy = series(tmp_path / "next", "CSPINE")
     assert engine(healthy, {"standard": tmp_path}).decision == "segmented"
+
+
+READY = """
+from app.jobs.engine_process import EngineLimits, EngineProcess
+engine = EngineProcess("app.jobs.engine", EngineLimits(60.0, 8192), ("test",))
+engine.start()
+engine.stop()
+"""
+
+
+@pytest.mark.slow
+def test_the_engine_starts_where_the_system_allows_less_stack_than_holoscan_asks_for() -> None:
+    """A hard limit of 8 MB cannot be raised: what there is has to do."""
+    limited = 'ulimit -s 8192 && exec "$0" -c "$1"'
+
+    done = subprocess.run(
+        ["bash", "-c", limited, sys.executable, READY],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
