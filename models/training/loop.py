@@ -6,7 +6,9 @@ A run is given a number of steps and may be given a time limit; the learning rat
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +25,7 @@ class Plan:
 
     steps: optimiser steps; minutes: wall time after which the run ends early, None for none.
     average: decay of the averaged weights, which are the ones that count.
+    workers: batches drawn and differentiated side by side for each step, a thread each; their gradients are averaged.
     """
 
     steps: int
@@ -32,6 +35,7 @@ class Plan:
     average: float = 0.998
     save_every: int = 100
     seed: int = 1
+    workers: int = 1
 
 
 @dataclass
@@ -101,25 +105,60 @@ def train(trainee: Trainee, step: Step, plan: Plan, *, report: Callable[[str], N
             + " ".join(f"{k}={v:.4g}" for k, v in entry.items())
         )
 
-    while (progress := _progress(plan, done, (time.monotonic() - began) / 60)) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(progress, plan.rate)
-        loss, values = step(np.random.default_rng([plan.seed, done]))
-        _descend(optimiser, loss, parameters)
-        _update_averages(trainee, min(plan.average, (1 + done) / (10 + done)))
-        for key, value in {"loss": loss.item(), **values}.items():
-            sums[key] = sums.get(key, 0.0) + value
-        done += 1
-        if done % plan.save_every == 0:
-            note()
+    with _side_by_side(plan.workers) as workers:
+        while (progress := _progress(plan, done, (time.monotonic() - began) / 60)) < 1:
+            for group in optimiser.param_groups:
+                group["lr"] = _rate(progress, plan.rate)
+            seeds = [[plan.seed, done, worker] for worker in range(plan.workers)]
+            shares = list(
+                workers.map(lambda seed: _differentiate(step, np.random.default_rng(seed), parameters), seeds)
+            )
+            _descend(optimiser, [share.gradients for share in shares], parameters)
+            _update_averages(trainee, min(plan.average, (1 + done) / (10 + done)))
+            for share in shares:
+                for key, value in share.values.items():
+                    sums[key] = sums.get(key, 0.0) + value / plan.workers
+            done += 1
+            if done % plan.save_every == 0:
+                note()
     if done > noted:
         note()
     return log
 
 
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, parameters: list[nn.Parameter]) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+@contextmanager
+def _side_by_side(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads with a core each; one alone keeps all the cores that torch has."""
+    threads = torch.get_num_threads()
+    try:
+        if workers > 1:
+            torch.set_num_threads(max(1, threads // workers))
+        with ThreadPoolExecutor(workers) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one worker adds to a step: a gradient per parameter (None where it has no part), and what to log."""
+
+    gradients: Sequence[Tensor | None]
+    values: dict[str, float]
+
+
+def _differentiate(step: Step, rng: np.random.Generator, parameters: Sequence[nn.Parameter]) -> Share:
+    loss, values = step(rng)
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return Share(gradients, {"loss": loss.item(), **values})
+
+
+def _descend(
+    optimiser: torch.optim.Optimizer, gradients: Sequence[Sequence[Tensor | None]], parameters: Sequence[nn.Parameter]
+) -> None:
+    for parameter, shares in zip(parameters, zip(*gradients, strict=True), strict=True):
+        known = [share for share in shares if share is not None]
+        parameter.grad = torch.stack(known).mean(0) if known else None
     nn.utils.clip_grad_norm_(parameters, 2.0)
     optimiser.step()
 

@@ -28,13 +28,15 @@ Log = list[dict[str, float]]
 class SpinepsRecipe:
     """What decides the weights.
 
-    scenes: phantoms drawn; every visit scans them anew. minutes: limit for both trainings together.
+    scenes: phantoms drawn; every visit scans them anew. workers: batches of a step, side by side, a core each.
+    minutes: limit for both trainings together.
     """
 
     seed: int = 1
     scenes: int = 700
-    semantic_steps: int = 5000
-    instance_steps: int = 1400
+    semantic_steps: int = 3000
+    instance_steps: int = 1000
+    workers: int = 2
     minutes: float | None = None
     device: str = "cpu"
 
@@ -71,7 +73,8 @@ def train_spineps(out: Path, *, work: Path, recipe: SpinepsRecipe, version: str,
     for name, (network, step, steps, share) in plans.items():  # share: of the minutes
         trainee = Trainee(name, {name: network}, work)
         minutes = recipe.minutes * share if recipe.minutes else None
-        logs[name] = train(trainee, step, Plan(steps, minutes, seed=recipe.seed), report=report)
+        plan = Plan(steps, minutes, seed=recipe.seed, workers=recipe.workers)
+        logs[name] = train(trainee, step, plan, report=report)
         weights[name] = trainee.averages[name]
     pack = write_spineps_pack(out, weights, recipe, version)
     write_spineps_card(out, pack, recipe, logs)

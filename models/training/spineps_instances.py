@@ -177,4 +177,4 @@ class InstanceStep:
         truth = functional.one_hot(target, CLASSES_OUT).movedim(-1, 1)[:, 1:].float()
         overlap = (probability * truth).sum((2, 3, 4))
         dice = (2 * overlap + 20) / ((probability + truth).sum((2, 3, 4)) + 20)
-        return 5 * entropy + 1 - dice.mean(), {"dice": float(dice.mean())}
+        return 5 * entropy + 1 - dice.mean(), {"dice": dice.mean().item()}

@@ -1,5 +1,6 @@
 """MR scenes for training, drawn once and kept on disk; every visit scans them anew, under another contrast."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,7 @@ class MrSceneStore:
         region = regions[int(rng.choice(len(regions), p=shares))]
         grid = at_spacing(draw_grid(rng, spine, region, isotropic=bool(rng.random() < 0.08)))
         scene = draw_scene(rng, grid, spine)
-        part = path.with_suffix(".part.npz")
+        part = path.with_suffix(f".{threading.get_ident()}.part.npz")  # two workers may want the same one
         np.savez_compressed(
             part,
             tissue=scene.tissues.tissue,

@@ -31,9 +31,10 @@ def _step(trainee: Trainee):  # type: ignore[no-untyped-def]
     return step
 
 
-def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path, workers: int) -> None:
     """A run that is stopped and called again gives bit for bit the weights of one that was not."""
-    plan = Plan(40, save_every=10)
+    plan = Plan(40, save_every=10, workers=workers)
     whole, broken = _trainee(tmp_path / "whole"), _trainee(tmp_path / "broken")
 
     def fall_over(line: str) -> None:
@@ -49,6 +50,43 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> N
     torch.testing.assert_close(again.averages["line"]["weight"], whole.averages["line"]["weight"], rtol=0, atol=0)
     assert [entry["step"] for entry in log] == [10, 20, 30, 40]
     assert log[-1]["loss"] < log[0]["loss"]
+
+
+def test_a_step_of_two_workers_goes_along_the_mean_of_two_different_batches(tmp_path: Path) -> None:
+    """Each worker draws its own batch; what is logged and what the optimiser sees is their mean."""
+    trainee = _trainee(tmp_path)
+    weight = next(trainee.networks["line"].parameters())
+    drawn: list[torch.Tensor] = []
+
+    def step(rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        drawn.append(torch.tensor(rng.standard_normal((1, 3)), dtype=torch.float32) / 4)
+        return (weight * drawn[-1]).sum(), {"first": float(drawn[-1][0, 0])}
+
+    (entry,) = train(trainee, step, Plan(1, workers=2), report=lambda _: None)
+
+    first, second = drawn
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(weight.grad, (first + second) / 2)
+    assert entry["first"] == pytest.approx(float((first + second)[0, 0]) / 2)
+
+
+def test_workers_share_the_cores_and_give_them_back(tmp_path: Path) -> None:
+    """While two work each has half of torch's threads; afterwards all are there again, also when a step fails."""
+    threads = torch.get_num_threads()
+    seen: list[int] = []
+
+    def step(_: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        seen.append(torch.get_num_threads())
+        raise ZeroDivisionError
+
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            train(_trainee(tmp_path), step, Plan(1, workers=2), report=lambda _: None)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_held_back_seeds_cannot_be_trained_on(tmp_path: Path) -> None:

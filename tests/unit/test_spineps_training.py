@@ -1,0 +1,146 @@
+"""Laws of the MR training: truth follows the image into every window, the loss is what it says, one command trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from models.packs import load_pack
+from models.phantom.mr_vertebra import VERTEBRA_NUMBER
+from models.spineps.engine import SPINEPS
+from models.spineps.instance_network import build_instance_network
+from models.training import spineps_instances, spineps_semantic
+from models.training.scenes import HELD_BACK
+from models.training.spineps import SpinepsRecipe, train_spineps
+from models.training.spineps_instances import CUTOUT, InstanceStep, draw_cutouts, labels_of
+from models.training.spineps_scenes import STRUCTURES, MrSceneStore
+from models.training.spineps_semantic import CLASSES, PATCH, SemanticStep, draw_examples
+
+LEFT = {STRUCTURES.index(structure) + 1 for structure in (43, 45, 47)}
+RIGHT = {STRUCTURES.index(structure) + 1 for structure in (44, 46, 48)}
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> MrSceneStore:
+    """Four scenes, drawn once."""
+    return MrSceneStore(tmp_path_factory.mktemp("mr_scenes"), 4)
+
+
+def test_held_back_seeds_cannot_be_trained_on(tmp_path: Path) -> None:
+    """A store that would reach the seeds of docs/accuracy.md is refused."""
+    with pytest.raises(ValueError, match="held-back"):
+        MrSceneStore(tmp_path, HELD_BACK)
+
+
+@pytest.mark.slow
+def test_right_structures_lie_on_the_right_of_left_ones_in_every_window(store: MrSceneStore) -> None:
+    """The first axis runs to the right, whether the person was mirrored or not; scans of a scene differ each time."""
+    images = []
+    for draw in range(8):
+        for example in draw_examples(store, np.random.default_rng(draw), 2):
+            assert example.image.shape == (1, *PATCH)
+            images.append(example.image)
+            where = np.nonzero(np.isin(example.classes.numpy(), list(LEFT)))[0]
+            opposite = np.nonzero(np.isin(example.classes.numpy(), list(RIGHT)))[0]
+            if len(where) > 100 and len(opposite) > 100:
+                assert opposite.mean() > where.mean() + 2
+    assert not any(torch.equal(one, other) for one, other in zip(images, images[1:], strict=False))
+
+
+def test_the_loss_is_cross_entropy_and_soft_dice() -> None:
+    """The lean computation equals the textbook one, in value and in gradient."""
+    rng = torch.Generator().manual_seed(3)
+    classes = torch.randint(0, CLASSES, (2, 3, 8, 6), generator=rng)
+    weights = torch.rand(CLASSES, generator=rng) + 0.5
+    lean = torch.randn(2, CLASSES, 3, 8, 6, generator=rng, dtype=torch.float64).float().requires_grad_()
+    plain = lean.detach().clone().requires_grad_()
+
+    entropy, dice = spineps_semantic._losses(lean, classes, weights)
+    probability = plain.softmax(1)
+    truth = functional.one_hot(classes, CLASSES).movedim(-1, 1).float()
+    overlaps = (probability * truth).sum((0, 2, 3, 4))[1:]
+    totals = (probability + truth).sum((0, 2, 3, 4))[1:]
+    wanted = functional.cross_entropy(plain, classes, weights), 1 - ((2 * overlaps + 20) / (totals + 20)).mean()
+    (entropy + dice).backward()
+    (wanted[0] + wanted[1]).backward()
+
+    assert entropy.item() == pytest.approx(wanted[0].item(), rel=1e-5)
+    assert dice.item() == pytest.approx(wanted[1].item(), rel=1e-5)
+    torch.testing.assert_close(lean.grad, plain.grad, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.slow
+def test_a_cutout_holds_the_vertebra_in_its_middle_and_its_neighbours_above_and_below(store: MrSceneStore) -> None:
+    """Classes 1, 2, 3: the one in the middle, the one above, the one below."""
+    seen = 0
+    for seed in range(4):
+        labels = labels_of(store[seed], mirrored=bool(seed % 2))
+        for cutout in draw_cutouts(labels, np.random.default_rng(seed), 3):
+            assert tuple(cutout.structures.shape) == tuple(cutout.target.shape) == CUTOUT
+            rows = [torch.nonzero(cutout.target == part)[:, 1].float().mean() for part in (1, 2, 3)]
+            middle = CUTOUT[1] / 2
+            assert abs(rows[0] - middle) < 25
+            assert not rows[1] > rows[0]  # nan where there is none
+            assert not rows[2] < rows[0]
+            seen += int(torch.isfinite(torch.stack(rows)).all())
+    assert seen >= 6
+
+
+@pytest.mark.slow
+def test_vertebrae_keep_their_numbers_and_sides_change_when_a_person_is_mirrored(store: MrSceneStore) -> None:
+    """A mirrored person has the same vertebrae; what was left is right, at the place where right is."""
+    as_is, mirrored = (labels_of(store[1], mirrored=flag) for flag in (False, True))
+
+    np.testing.assert_array_equal(as_is.vertebrae[::-1], mirrored.vertebrae)
+    assert set(np.unique(as_is.vertebrae)) <= {0, *VERTEBRA_NUMBER.values()}
+    swapped = {43 - 40: 44 - 40, 44 - 40: 43 - 40}
+    for side, other in swapped.items():
+        np.testing.assert_array_equal(as_is.structures[::-1] == side, mirrored.structures == other)
+
+
+@pytest.mark.slow
+def test_a_few_steps_lower_both_losses(store: MrSceneStore) -> None:
+    """The same batch again and again is learned."""
+    for step, batch in (_semantic(store), _instance(store)):
+        optimiser = torch.optim.AdamW(step.network.parameters(), 3e-3)
+        losses = []
+        for _ in range(6):
+            loss, _ = step.loss(batch)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        assert losses[-1] < 0.9 * losses[0]
+
+
+def _semantic(store: MrSceneStore):  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    step = SemanticStep(spineps_semantic.build_for_training(), store)
+    return step, draw_examples(store, np.random.default_rng(5), 1)
+
+
+def _instance(store: MrSceneStore):  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    step = InstanceStep(build_instance_network(spineps_instances.settings()), store)
+    return step, draw_cutouts(labels_of(store[0], mirrored=False), np.random.default_rng(5), 1)
+
+
+@pytest.mark.slow
+def test_one_command_makes_a_pack_that_the_engine_loads(tmp_path: Path) -> None:
+    """A training of a step each writes weights, model card and log; called again, it has nothing left to train."""
+    recipe = SpinepsRecipe(scenes=2, semantic_steps=1, instance_steps=1)
+    lines: list[str] = []
+
+    pack, again = (
+        train_spineps(tmp_path / name, work=tmp_path / "work", recipe=recipe, version="0.0.1", report=lines.append)
+        for name in ("pack", "again")
+    )
+
+    assert SPINEPS(load_pack(tmp_path / "pack"), device="cpu").resolution == [0.9, 0.9, 3.5]
+    assert pack.digest == again.digest
+    assert "no patient's image" in (tmp_path / "pack" / "MODEL_CARD.md").read_text()
+    assert lines[-1].startswith("wrote spineps-phantom 0.0.1")
