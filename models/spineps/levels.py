@@ -62,7 +62,8 @@ def shapes_of(vertebrae: NDArray[np.uint16], subregions: NDArray[np.uint8], spac
         whole = vertebrae[box] == number
         body = whole & (subregions[box] == BODY)
         mask = body if body.any() else whole
-        middle = mask[:, :, round(ndimage.center_of_mass(mask)[2])]
+        slices = np.flatnonzero(mask.any((0, 1)))  # of two pieces with a gap between none may be the middle
+        middle = mask[:, :, slices[np.argmin(np.abs(slices - ndimage.center_of_mass(mask)[2]))]]
         rows = np.flatnonzero(middle.any(0))
         thirds = np.array_split(rows, 3)
         depths = [float(middle[:, third].sum(0).mean()) if len(third) else 1.0 for third in (thirds[0], thirds[-1])]

@@ -1,8 +1,9 @@
 """Levels from what is seen: the sacrum, the dens, both, or neither."""
 
+import numpy as np
 import pytest
 
-from models.spineps.levels import CHAIN, BodyShape, Levels, name_levels
+from models.spineps.levels import BODY, CHAIN, BodyShape, Levels, name_levels, shapes_of
 
 
 def spine(count: int, *, dens_at: int | None = None, without: int | None = None) -> list[BodyShape]:
@@ -18,6 +19,20 @@ def spine(count: int, *, dens_at: int | None = None, without: int | None = None)
 def named(bodies: list[BodyShape], *, sacrum: bool = False, region: str | None = None) -> Levels:
     """Name them."""
     return name_levels(bodies, sacrum=sacrum, body_region=region)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("middle", [True, False])
+def test_a_body_is_measured_where_it_is_seen_even_if_not_in_its_middle_slice(middle: bool) -> None:
+    """Two pieces with a gap between, as a network may leave them: the slice nearest the middle counts."""
+    vertebrae, subregions = np.zeros((24, 30, 7), np.uint16), np.zeros((24, 30, 7), np.uint8)
+    vertebrae[4:20, 5:25, 1:6] = 1
+    if not middle:
+        vertebrae[:, :, 3] = 0
+    subregions[vertebrae > 0] = BODY
+
+    (shape,) = shapes_of(vertebrae, subregions, (1.0, 1.0, 3.5))
+
+    assert (shape.height, shape.depth, shape.narrowing) == (20.0, 16.0, 1.0)
 
 
 def test_from_the_sacrum_upwards() -> None:
