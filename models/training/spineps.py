@@ -18,7 +18,7 @@ from models.training.loop import Plan, Step, Trainee, train
 from models.training.spineps_card import write_spineps_card
 from models.training.spineps_instances import InstanceStep
 from models.training.spineps_scenes import SPACING_MM, STRUCTURES, MrSceneStore
-from models.training.spineps_semantic import SemanticStep, build_for_training
+from models.training.spineps_semantic import SemanticStep, WithoutFinest, build_for_training
 
 Report = Callable[[str], None]
 Log = list[dict[str, float]]
@@ -28,13 +28,15 @@ Log = list[dict[str, float]]
 class SpinepsRecipe:
     """What decides the weights.
 
-    scenes: phantoms drawn; every visit scans them anew. workers: batches of a step, side by side, a core each.
+    scenes: phantoms drawn; every visit scans them anew. coarse_steps: of the semantic network at half the resolution,
+    before it is trained whole. workers: batches of a step, side by side, a core each.
     minutes: limit for both trainings together.
     """
 
     seed: int = 1
     scenes: int = 700
-    semantic_steps: int = 3000
+    coarse_steps: int = 2400
+    semantic_steps: int = 1200
     instance_steps: int = 1000
     workers: int = 2
     minutes: float | None = None
@@ -66,20 +68,38 @@ def train_spineps(out: Path, *, work: Path, recipe: SpinepsRecipe, version: str,
     instance.to(memory_format=torch.channels_last_3d)  # half as long on a CPU
     logs: dict[str, Log] = {}
     weights: dict[str, dict[str, Tensor]] = {}
-    plans: dict[str, tuple[nn.Module, Step, int, float]] = {
-        "semantic": (semantic, SemanticStep(semantic, store, device=recipe.device), recipe.semantic_steps, 0.7),
-        "instance": (instance, InstanceStep(instance, store, device=recipe.device), recipe.instance_steps, 0.3),
-    }
-    for name, (network, step, steps, share) in plans.items():  # share: of the minutes
-        trainee = Trainee(name, {name: network}, work)
-        minutes = recipe.minutes * share if recipe.minutes else None
-        plan = Plan(steps, minutes, seed=recipe.seed, workers=recipe.workers)
-        logs[name] = train(trainee, step, plan, report=report)
+    for place, (name, part) in enumerate(_parts(recipe, store, semantic, instance).items()):
+        trainee = Trainee(name, {name: part.network}, work)
+        minutes = recipe.minutes * part.share if recipe.minutes else None
+        plan = Plan(part.steps, minutes, seed=recipe.seed + place, workers=recipe.workers)
+        logs[name] = train(trainee, part.step, plan, report=report)
         weights[name] = trainee.averages[name]
     pack = write_spineps_pack(out, weights, recipe, version)
     write_spineps_card(out, pack, recipe, logs)
     report(f"wrote {pack.name} {pack.version} after {(time.monotonic() - began) / 60:.0f} min")
     return pack
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the training; share: of the minutes."""
+
+    network: nn.Module
+    step: Step
+    steps: int
+    share: float
+
+
+def _parts(recipe: SpinepsRecipe, store: MrSceneStore, semantic: nn.Module, instance: nn.Module) -> Mapping[str, _Part]:
+    """In the order in which they are trained: what the structures are first, where exactly they end then."""
+    coarse = SemanticStep(WithoutFinest(semantic), store, device=recipe.device)
+    fine = SemanticStep(semantic, store, device=recipe.device)
+    apart = InstanceStep(instance, store, device=recipe.device)
+    return {
+        "coarse": _Part(semantic, coarse, recipe.coarse_steps, 0.4),
+        "semantic": _Part(semantic, fine, recipe.semantic_steps, 0.3),
+        "instance": _Part(instance, apart, recipe.instance_steps, 0.3),
+    }
 
 
 def write_spineps_pack(
