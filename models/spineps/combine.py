@@ -65,6 +65,7 @@ def combine(subregions: NDArray[np.uint8], instances: Numbers, spacing: Spacing)
     _merge_a_torn_first(vertebrae, part, spacing)
     _return_arches(vertebrae, part)
     _drop_fragments(vertebrae, part)
+    _drop_what_lies_beside_the_sacrum(vertebrae, part)
     _give_the_sacrum_its_own(vertebrae, part)
     vertebrae, kept = _from_the_head(vertebrae)
     discs = _discs(vertebrae, part)
@@ -175,6 +176,21 @@ def _drop_fragments(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> None:
     sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
     if count > 1:
         subregions[np.isin(parts, np.flatnonzero(sizes < SACRAL_FRAGMENT * sizes.max()) + 1)] = 0
+
+
+def _drop_what_lies_beside_the_sacrum(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> None:
+    """Drop what lies lower than the sacrum's middle: an iliac bone or an ala that was taken for a vertebra.
+
+    Not in the published method, which would end the column there.
+    """
+    rows = np.count_nonzero(subregions == SACRUM, (0, 2))
+    if not rows.any():
+        return
+    middle = float(np.average(np.arange(len(rows)), weights=rows))
+    for number, height in _heights(vertebrae).items():
+        if height > middle:
+            subregions[vertebrae == number] = 0
+            vertebrae[vertebrae == number] = 0
 
 
 def _give_the_sacrum_its_own(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> None:

@@ -2,8 +2,8 @@
 
 Where a pack has a labelling network, the likeliest path through what it says is taken, held by the same landmarks.
 
-The axis is known by its dens: taller than the next body by half, and narrow on top. A step between neighbours that is
-far longer than those beside it hides a vertebra that was not found; it is counted all the same.
+The axis is known by its dens: taller than the next bodies by half, and narrow on top or larger. A step between
+neighbours that is far longer than those beside it hides a vertebra that was not found; it is counted all the same.
 Label numbers are those of SPINEPS: 1–7 C1–C7, 8–19 T1–T12, 28 T13, 20–25 L1–L6, 26 the sacrum.
 """
 
@@ -22,8 +22,13 @@ BODY, SACRUM = 49, 26
 CHAIN = (*(f"C{n}" for n in range(1, 8)), *(f"T{n}" for n in range(1, 13)), *(f"L{n}" for n in range(1, 6)))
 LABEL_OF = {**{level: number for number, level in enumerate(CHAIN, start=1)}, "L6": 25, "T13": 28}
 AXIS, LAST = CHAIN.index("C2"), CHAIN.index("L5")
-DENS_TALL, DENS_NARROW = 1.4, 0.8  # the axis against C3, and its upper third against its lower
-DENS_TALLER, CERVICAL_DEPTH_MM = 1.65, 22.0  # a neck bent far hides how narrow it is, not how tall; C3 is not deep
+DENS_TALL, DENS_NARROW = 1.4, 0.8  # the axis against those below, and its upper third against its lower
+BELOW = 3  # vertebrae below that the axis is held against: one of them may be torn too
+# Where a torn mask hides how narrow it is: its area in the slice against theirs, together with its height (unless the
+# field cuts it) and alone. Those below are not deep.
+DENS_LARGE, DENS_LARGER, CERVICAL_DEPTH_MM = 1.25, 1.7, 22.0
+MIDDLE_MM = 5.0  # on either side of a body's centre: slices that may show the dens
+EXTENT = (1, 99)  # percentiles between which a body's height lies
 SACRUM_MM3 = 1500.0
 HIDDEN_STEP = 1.6  # of the steps beside it: a step this long has a vertebra in it that was not found
 MOST_HIDDEN = 2  # more than these cannot be counted
@@ -32,8 +37,11 @@ ASSUMED, DOUBTED = 0.7, 0.8  # what is left of a confidence
 
 @dataclass(frozen=True)
 class BodyShape:
-    """Of a vertebral body: centre (P, I, R) in mm; in its middle slice the height along I and the mean depth in mm, and
-    the depth of its upper third as a share of that of its lower. has_body: else all of it was measured instead.
+    """Of a vertebral body.
+
+    centre: (P, I, R) in mm. height, depth: in mm, along the spine and the mean across it, in a slice near the middle.
+    narrowing: the depth of its upper third as a share of that of its lower. has_body: else the whole vertebra was
+    measured instead. cut: it reaches the upper edge of the field.
     """
 
     centre: tuple[float, float, float]
@@ -41,6 +49,7 @@ class BodyShape:
     narrowing: float
     depth: float = 20.0
     has_body: bool = True
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,24 +63,54 @@ class Levels:
 
 
 def shapes_of(vertebrae: NDArray[np.uint16], subregions: NDArray[np.uint8], spacing: Spacing) -> tuple[BodyShape, ...]:
-    """Measure the bodies of vertebrae 1…n, (P, I, R); one without a body counts with all it has."""
+    """Measure the bodies of vertebrae 1…n, (P, I, R), along the spine's course; one without a body counts with all
+    it has.
+    """
+    masks = [
+        _body(vertebrae[box] == number, subregions[box], [along.start for along in box], spacing)
+        for number, box in enumerate(ndimage.find_objects(vertebrae), start=1)
+        if box is not None
+    ]
+    centres = np.array([mask.points.mean(0) for mask in masks]).reshape(-1, 3)
     shapes = []
-    for number, box in enumerate(ndimage.find_objects(vertebrae), start=1):
-        if box is None:
-            continue
-        whole = vertebrae[box] == number
-        body = whole & (subregions[box] == BODY)
-        mask = body if body.any() else whole
-        slices = np.flatnonzero(mask.any((0, 1)))  # of two pieces with a gap between none may be the middle
-        middle = mask[:, :, slices[np.argmin(np.abs(slices - ndimage.center_of_mass(mask)[2]))]]
-        rows = np.flatnonzero(middle.any(0))
-        thirds = np.array_split(rows, 3)
-        depths = [float(middle[:, third].sum(0).mean()) if len(third) else 1.0 for third in (thirds[0], thirds[-1])]
-        centre = [(c + s.start) * mm for c, s, mm in zip(ndimage.center_of_mass(mask), box, spacing, strict=True)]
-        depth = float(middle.sum(0)[rows].mean()) * spacing[0]
-        height, narrowing = len(rows) * spacing[1], depths[0] / max(depths[1], 1e-6)
-        shapes.append(BodyShape((centre[0], centre[1], centre[2]), height, narrowing, depth, bool(body.any())))
+    for index, mask in enumerate(masks):
+        upper = index if index + 1 < len(masks) else max(index - 1, 0)
+        course = centres[min(upper + 1, len(masks) - 1), :2] - centres[upper, :2]
+        length = float(np.linalg.norm(course))
+        down = course / length if length else np.array([0.0, 1.0])
+        shapes.append(_shape(mask, centres[index], down, spacing))
     return tuple(shapes)
+
+
+@dataclass(frozen=True)
+class _Body:
+    """The voxels of a body, or of a whole vertebra where none of it is seen: (n, 3) (P, I, R) mm."""
+
+    points: NDArray[np.float64]
+    has_body: bool
+
+
+def _body(whole: NDArray[np.bool_], subregions: NDArray[np.uint8], first: list[int], spacing: Spacing) -> _Body:
+    body = whole & (subregions == BODY)
+    return _Body((np.argwhere(body if body.any() else whole) + first) * np.array(spacing), bool(body.any()))
+
+
+def _shape(body: _Body, centre: NDArray[np.float64], down: NDArray[np.float64], spacing: Spacing) -> BodyShape:
+    """Measure the tallest of the slices around the middle: the dens may lie in one of them only."""
+    off = np.abs(body.points[:, 2] - float(centre[2]))
+    slices = np.unique(body.points[off <= max(MIDDLE_MM, float(np.min(off))), 2])
+    cut = bool(body.points[:, 1].min() < spacing[1] / 2)
+    shapes = []
+    for place in slices:
+        along = body.points[body.points[:, 2] == place, :2] @ down
+        top, bottom = (float(end) for end in np.percentile(along, EXTENT))
+        height = bottom - top + spacing[1]
+        third, pixel = height / 3, spacing[0] * spacing[1]
+        ends = np.count_nonzero(along < top + third), np.count_nonzero(along > bottom - third)
+        middle = (float(centre[0]), float(centre[1]), float(centre[2]))
+        narrowing = float(ends[0]) / max(float(ends[1]), 1.0)
+        shapes.append(BodyShape(middle, height, narrowing, len(along) * pixel / height, body.has_body, cut))
+    return max(shapes, key=lambda shape: shape.height)
 
 
 def sees_sacrum(subregions: NDArray[np.uint8], shapes: Sequence[BodyShape], spacing: Spacing) -> bool:
@@ -91,10 +130,12 @@ def find_axis(shapes: Sequence[BodyShape]) -> int | None:
     (0, None)
     """
     for index in range(min(2, len(shapes) - 1)):
-        shape, below = shapes[index], shapes[index + 1]
-        narrow = shape.height > DENS_TALL * below.height and shape.narrowing < DENS_NARROW
-        tall = shape.height > DENS_TALLER * below.height and below.depth < CERVICAL_DEPTH_MM
-        if narrow or tall:
+        shape, below = shapes[index], shapes[index + 1 : index + 1 + BELOW]
+        taller = shape.height / float(np.median([other.height for other in below]))
+        larger = shape.height * shape.depth / float(np.median([other.height * other.depth for other in below]))
+        narrow = taller > DENS_TALL and shape.narrowing < DENS_NARROW
+        large = larger > DENS_LARGER or (larger > DENS_LARGE and taller > DENS_TALL and not shape.cut)
+        if narrow or (large and float(np.median([other.depth for other in below])) < CERVICAL_DEPTH_MM):
             return index
     return None
 

@@ -159,6 +159,22 @@ def test_a_fragment_within_the_field_is_no_vertebra() -> None:
     assert combined.kept == (1, 2, 3, 4)
 
 
+def test_what_lies_lower_than_the_sacrums_middle_is_no_vertebra() -> None:
+    """A piece of the hip bone taken for a vertebra would be L5; a last vertebra above a cut sacrum stays."""
+    labels, instances = column(4), np.zeros((60, 90, 20), np.uint16)
+    labels = np.pad(labels, ((0, 12), (0, 0), (0, 0)))
+    for index in range(4):
+        top = 5 + index * (HEIGHT + GAP)
+        instances[:48, top : top + HEIGHT] = index + 1
+    labels[20:40, 79:90, 4:16] = 26
+    labels[50:59, 80:90, 4:16], instances[50:59, 80:90, 4:16] = 49, 5
+
+    combined = combine(labels, instances, SPACING)
+
+    assert combined.kept == (1, 2, 3, 4)
+    assert not combined.subregions[55, 85, 10]
+
+
 def test_a_body_that_grows_into_the_sacrum_is_s1() -> None:
     """No disc parts them: the semantic network took the upper part of the sacrum for a vertebra."""
     labels, instances = column(4), np.zeros((48, 90, 20), np.uint16)

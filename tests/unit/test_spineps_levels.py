@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.spineps.levels import BODY, CHAIN, BodyShape, Levels, name_levels, shapes_of
+from models.spineps.levels import BODY, CHAIN, BodyShape, Levels, find_axis, name_levels, shapes_of
 
 
 def spine(count: int, *, dens_at: int | None = None, without: int | None = None) -> list[BodyShape]:
@@ -32,7 +32,44 @@ def test_a_body_is_measured_where_it_is_seen_even_if_not_in_its_middle_slice(mid
 
     (shape,) = shapes_of(vertebrae, subregions, (1.0, 1.0, 3.5))
 
-    assert (shape.height, shape.depth, shape.narrowing) == (20.0, 16.0, 1.0)
+    assert (shape.height, shape.depth, shape.narrowing) == pytest.approx((20.0, 16.0, 1.0), rel=0.01)
+
+
+@pytest.mark.parametrize("lean_deg", [0, 25, 45])
+def test_bodies_are_measured_along_the_spine_however_far_a_neck_is_bent(lean_deg: float) -> None:
+    """14 mm high, 18 mm deep and square; the uppermost is 30 mm high with a dens 10 mm deep."""
+    lean = np.deg2rad(lean_deg)
+    down, back = np.array([np.sin(lean), np.cos(lean)]), np.array([np.cos(lean), -np.sin(lean)])
+    p, i, _ = np.mgrid[:200, :200, :3]
+    vertebrae = np.zeros((200, 200, 3), np.uint16)
+    for number, (top, bottom) in enumerate(((0, 30), (34, 48), (52, 66), (70, 84)), start=1):
+        u, v = ((p * 0.5 - 20) * axis[0] + (i * 0.5 - 15) * axis[1] for axis in (back, down))
+        half = np.where((number == 1) & (v < 15), 5.0, 9.0)
+        vertebrae[(v >= top) & (v < bottom) & (np.abs(u) < half)] = number
+
+    shapes = shapes_of(vertebrae, np.where(vertebrae > 0, BODY, 0).astype(np.uint8), (0.5, 0.5, 4.0))
+
+    assert find_axis(shapes) == 0
+    assert [shape.height for shape in shapes] == pytest.approx([30, 14, 14, 14], abs=0.7)
+    assert [shape.depth for shape in shapes] == pytest.approx([14, 18, 18, 18], abs=0.7)
+    assert shapes[0].narrowing == pytest.approx(10 / 18, abs=0.05)
+    assert shapes[1].narrowing == pytest.approx(1, abs=0.05)
+
+
+def test_a_torn_axis_is_known_by_its_size_and_a_torn_body_below_it_does_not_hide_it() -> None:
+    """C3 has taken a piece of C2; neither is narrow on top."""
+    necks = [BodyShape((0.0, 18.0 * index, 0.0), 13.0, 1.0, 15.0) for index in range(6)]
+    necks[0], necks[1] = BodyShape((0.0, 0.0, 0.0), 24.0, 1.0, 13.0), BodyShape((0.0, 22.0, 0.0), 22.0, 0.9, 11.0)
+
+    assert named(necks).names[:2] == ("C2", "C3")
+
+
+def test_two_bodies_run_together_at_the_border_are_no_axis() -> None:
+    """C7 and T1, say: taller and larger than the next, but cut by the field."""
+    chest = [BodyShape((0.0, 20.0 * index, 0.0), 14.0, 1.0, 14.0) for index in range(6)]
+    chest[0] = BodyShape((0.0, 0.0, 0.0), 22.0, 0.9, 12.0, cut=True)
+
+    assert named(chest).numbering == "unknown"
 
 
 def test_from_the_sacrum_upwards() -> None:
