@@ -27,6 +27,7 @@ BELOW = 3  # vertebrae below that the axis is held against: one of them may be t
 # Where a torn mask hides how narrow it is: its area in the slice against theirs, together with its height (unless the
 # field cuts it) and alone. Those below are not deep.
 DENS_LARGE, DENS_LARGER, CERVICAL_DEPTH_MM = 1.25, 1.7, 22.0
+DENS_NOT_SMALLER, DENS_DEEP = 1.1, 0.7  # a wisp of false bone is tall too: area and depth against theirs, at least
 MIDDLE_MM = 5.0  # on either side of a body's centre: slices that may show the dens
 EXTENT = (1, 99)  # percentiles between which a body's height lies
 SACRUM_MM3 = 1500.0
@@ -131,11 +132,14 @@ def find_axis(shapes: Sequence[BodyShape]) -> int | None:
     """
     for index in range(min(2, len(shapes) - 1)):
         shape, below = shapes[index], shapes[index + 1 : index + 1 + BELOW]
-        taller = shape.height / float(np.median([other.height for other in below]))
-        larger = shape.height * shape.depth / float(np.median([other.height * other.depth for other in below]))
+        heights, depths = (np.array([getattr(other, side) for other in below]) for side in ("height", "depth"))
+        taller, deeper = shape.height / float(np.median(heights)), shape.depth / float(np.median(depths))
+        larger = shape.height * shape.depth / float(np.median(heights * depths))
+        if larger < DENS_NOT_SMALLER or deeper < DENS_DEEP:
+            continue
         narrow = taller > DENS_TALL and shape.narrowing < DENS_NARROW
         large = larger > DENS_LARGER or (larger > DENS_LARGE and taller > DENS_TALL and not shape.cut)
-        if narrow or (large and float(np.median([other.depth for other in below])) < CERVICAL_DEPTH_MM):
+        if narrow or (large and float(np.median(depths)) < CERVICAL_DEPTH_MM):
             return index
     return None
 

@@ -64,6 +64,15 @@ def test_a_torn_axis_is_known_by_its_size_and_a_torn_body_below_it_does_not_hide
     assert named(necks).names[:2] == ("C2", "C3")
 
 
+@pytest.mark.parametrize(("height", "narrowing", "depth"), [(26.0, 0.4, 8.0), (38.0, 1.5, 6.6)])
+def test_a_wisp_of_false_bone_is_no_axis(height: float, narrowing: float, depth: float) -> None:
+    """Tall and narrow on top, or tall and large, but far thinner than the bodies below."""
+    chest = [BodyShape((0.0, 20.0 * index, 0.0), 14.0, 1.0, 14.0) for index in range(6)]
+    chest[0] = BodyShape((0.0, 0.0, 0.0), height, narrowing, depth)
+
+    assert named(chest).numbering == "unknown"
+
+
 def test_two_bodies_run_together_at_the_border_are_no_axis() -> None:
     """C7 and T1, say: taller and larger than the next, but cut by the field."""
     chest = [BodyShape((0.0, 20.0 * index, 0.0), 14.0, 1.0, 14.0) for index in range(6)]
