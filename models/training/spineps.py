@@ -35,9 +35,9 @@ class SpinepsRecipe:
 
     seed: int = 1
     scenes: int = 700
-    coarse_steps: int = 2400
-    semantic_steps: int = 1200
-    instance_steps: int = 1000
+    coarse_steps: int = 2000
+    semantic_steps: int = 1000
+    instance_steps: int = 500
     workers: int = 2
     minutes: float | None = None
     device: str = "cpu"
@@ -96,9 +96,9 @@ def _parts(recipe: SpinepsRecipe, store: MrSceneStore, semantic: nn.Module, inst
     fine = SemanticStep(semantic, store, device=recipe.device)
     apart = InstanceStep(instance, store, device=recipe.device)
     return {
-        "coarse": _Part(semantic, coarse, recipe.coarse_steps, 0.4),
-        "semantic": _Part(semantic, fine, recipe.semantic_steps, 0.3),
-        "instance": _Part(instance, apart, recipe.instance_steps, 0.3),
+        "coarse": _Part(semantic, coarse, recipe.coarse_steps, 0.33),
+        "semantic": _Part(semantic, fine, recipe.semantic_steps, 0.25),
+        "instance": _Part(instance, apart, recipe.instance_steps, 0.42),
     }
 
 
