@@ -83,15 +83,9 @@ def train(trainee: Trainee, step: Step, plan: Plan, *, report: Callable[[str], N
     checkpoint = trainee.folder / f"{trainee.name}.pt"
     parameters = [p for n in trainee.networks.values() for p in n.parameters()]
     optimiser = torch.optim.AdamW(parameters, plan.rate, weight_decay=plan.decay, betas=(0.9, 0.99))
-    first, spent, log = 0, 0.0, list[dict[str, float]]()
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        for name, network in trainee.networks.items():
-            network.load_state_dict(saved["networks"][name])
-        trainee.averages = saved["averages"]
-        optimiser.load_state_dict(saved["optimiser"])
-        first, spent, log = saved["step"], saved["spent"], json.loads(saved["log"])
-    began, sums, done, noted = time.monotonic() - spent, dict[str, float](), first, first
+    at = _load(checkpoint, trainee, optimiser) if checkpoint.exists() else Position(0, 0.0, [])
+    log = at.log
+    began, sums, done, noted = time.monotonic() - at.spent, dict[str, float](), at.step, at.step
 
     def note() -> None:
         nonlocal sums, noted
@@ -115,9 +109,7 @@ def train(trainee: Trainee, step: Step, plan: Plan, *, report: Callable[[str], N
             )
             _descend(optimiser, [share.gradients for share in shares], parameters)
             _update_averages(trainee, min(plan.average, (1 + done) / (10 + done)))
-            for share in shares:
-                for key, value in share.values.items():
-                    sums[key] = sums.get(key, 0.0) + value / plan.workers
+            _add(sums, shares)
             done += 1
             if done % plan.save_every == 0:
                 note()
@@ -151,6 +143,12 @@ def _differentiate(step: Step, rng: np.random.Generator, parameters: Sequence[nn
     loss, values = step(rng)
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     return Share(gradients, {"loss": loss.item(), **values})
+
+
+def _add(sums: dict[str, float], shares: Sequence[Share]) -> None:
+    for share in shares:
+        for key, value in share.values.items():
+            sums[key] = sums.get(key, 0.0) + value / len(shares)
 
 
 def _descend(
@@ -189,3 +187,12 @@ def _save(path: Path, trainee: Trainee, optimiser: torch.optim.Optimizer, at: Po
     part = path.with_suffix(".part")
     torch.save(state, part)
     part.replace(path)
+
+
+def _load(path: Path, trainee: Trainee, optimiser: torch.optim.Optimizer) -> Position:
+    saved = torch.load(path, weights_only=True)
+    for name, network in trainee.networks.items():
+        network.load_state_dict(saved["networks"][name])
+    trainee.averages = saved["averages"]
+    optimiser.load_state_dict(saved["optimiser"])
+    return Position(saved["step"], saved["spent"], json.loads(saved["log"]))
