@@ -26,6 +26,7 @@ DILATIONS = 2
 MERGED_RATIO = 0.5  # an uppermost instance smaller than this share of the next, grown to it, is a part of it
 CONTACT_MM2 = 20 * VOXEL_MM3 ** (2 / 3)
 FRAGMENT = 0.15  # of the median vertebra: a smaller instance within the field is none
+WHOLE = 0.5  # of the median vertebra: beside the sacrum, less than this is a piece of something else
 SACRAL_CONTACT = 0.3  # of a body's cross-section: one that touches the sacrum by more, with no disc between, is S1
 SACRAL_FRAGMENT = 0.1  # of the largest part of the sacrum: a smaller one is none
 
@@ -179,16 +180,19 @@ def _drop_fragments(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> None:
 
 
 def _drop_what_lies_beside_the_sacrum(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> None:
-    """Drop what lies lower than the sacrum's middle: an iliac bone or an ala that was taken for a vertebra.
+    """Drop a piece that lies lower than the sacrum's middle: an iliac bone or an ala that was taken for a vertebra.
 
-    Not in the published method, which would end the column there.
+    A whole vertebra is kept wherever it lies: then the sacrum is the mistake. Not in the published method, which would
+    end the column there.
     """
     rows = np.count_nonzero(subregions == SACRUM, (0, 2))
-    if not rows.any():
+    heights, volumes = _heights(vertebrae), np.bincount(vertebrae.ravel())
+    if not rows.any() or not heights:
         return
     middle = float(np.average(np.arange(len(rows)), weights=rows))
-    for number, height in _heights(vertebrae).items():
-        if height > middle:
+    whole = WHOLE * float(np.median(volumes[list(heights)]))
+    for number, height in heights.items():
+        if height > middle and volumes[number] < whole:
             subregions[vertebrae == number] = 0
             vertebrae[vertebrae == number] = 0
 

@@ -18,7 +18,7 @@ from models.training.loop import Plan, Step, Trainee, train
 from models.training.spineps_card import write_spineps_card
 from models.training.spineps_instances import InstanceStep
 from models.training.spineps_scenes import SPACING_MM, STRUCTURES, MrSceneStore
-from models.training.spineps_semantic import SemanticStep, WithoutFinest, build_for_training
+from models.training.spineps_semantic import SemanticStep, build_for_training
 
 Report = Callable[[str], None]
 Log = list[dict[str, float]]
@@ -28,15 +28,13 @@ Log = list[dict[str, float]]
 class SpinepsRecipe:
     """What decides the weights.
 
-    scenes: phantoms drawn; every visit scans them anew. coarse_steps: of the semantic network at half the resolution,
-    before it is trained whole. workers: batches of a step, side by side, a core each.
+    scenes: phantoms drawn; every visit scans them anew. workers: batches of a step, side by side, a core each.
     minutes: limit for both trainings together.
     """
 
     seed: int = 1
     scenes: int = 700
-    coarse_steps: int = 2000
-    semantic_steps: int = 1000
+    semantic_steps: int = 2300
     instance_steps: int = 500
     workers: int = 2
     minutes: float | None = None
@@ -91,14 +89,12 @@ class _Part:
 
 
 def _parts(recipe: SpinepsRecipe, store: MrSceneStore, semantic: nn.Module, instance: nn.Module) -> Mapping[str, _Part]:
-    """In the order in which they are trained: what the structures are first, where exactly they end then."""
-    coarse = SemanticStep(WithoutFinest(semantic), store, device=recipe.device)
-    fine = SemanticStep(semantic, store, device=recipe.device)
+    """In the order in which they are trained."""
+    structures = SemanticStep(semantic, store, device=recipe.device)
     apart = InstanceStep(instance, store, device=recipe.device)
     return {
-        "coarse": _Part(semantic, coarse, recipe.coarse_steps, 0.33),
-        "semantic": _Part(semantic, fine, recipe.semantic_steps, 0.25),
-        "instance": _Part(instance, apart, recipe.instance_steps, 0.42),
+        "semantic": _Part(semantic, structures, recipe.semantic_steps, 0.56),
+        "instance": _Part(instance, apart, recipe.instance_steps, 0.44),
     }
 
 

@@ -22,9 +22,8 @@ are held back for docs/accuracy.md.
 structures; SPINEPS' three-vertebra U-Net at {instance_spacing} mm, trained on spoilt truth, for the instances. No
 labelling network: levels come from the dens and the sacrum.
 
-**Training.** {semantic_minutes:.0f} minutes for the structures ({semantic_steps} steps, {coarse_steps} of them at half
-the resolution), {instance_minutes:.0f} for the instances ({instance_steps} steps), {history}. The weights are averages
-over the last steps, stored in half precision.
+**Training.** {semantic_minutes:.0f} minutes for the structures ({semantic_steps} steps), {instance_minutes:.0f} for the
+instances ({instance_steps} steps), {history}. The weights are averages over the last steps, stored in half precision.
 
 **Last figures of training** (fresh scans of training scenes; held-back ones are in docs/accuracy.md): soft Dice of the
 structures {semantic_dice:.3f} (the mean over 14, absent ones included), of the three vertebrae {instance_dice:.3f}.
@@ -47,7 +46,6 @@ def write_spineps_card(
 ) -> None:
     """Write MODEL_CARD.md and training.json (recipe and log) into the pack's folder; `history`: in how many runs."""
     semantic, instance = logs["semantic"][-1], logs["instance"][-1]
-    coarse = logs["coarse"][-1] if "coarse" in logs else {"minutes": 0.0, "step": 0.0}
 
     def spacing(network: str) -> str:
         return " × ".join(f"{mm:g}" for mm in pack.networks[network]["resolution"])
@@ -60,9 +58,8 @@ def write_spineps_card(
             provenance=pack.provenance,
             spacing=spacing("semantic"),
             instance_spacing=spacing("instance"),
-            semantic_minutes=coarse["minutes"] + semantic["minutes"],
-            semantic_steps=int(coarse["step"] + semantic["step"]),
-            coarse_steps=int(coarse["step"]),
+            semantic_minutes=semantic["minutes"],
+            semantic_steps=int(semantic["step"]),
             instance_minutes=instance["minutes"],
             instance_steps=int(instance["step"]),
             history=history,

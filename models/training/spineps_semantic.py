@@ -26,7 +26,7 @@ FEATURES = (16, 32, 48, 96, 128)
 KERNELS = ((1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))
 STRIDES = ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))
 CONVOLUTIONS = ((1, 2, 2, 2, 2), (2, 2, 2, 1))  # a stage, down and up; the finest stage costs most
-DEEP_WEIGHTS = (1.0, 0.4, 0.15)  # of what the network says at its finest stage, the next, the one after
+DEEP_WEIGHTS = (1.0, 0.4, 0.15)  # of the finest stage, the next, the one after
 CONFIGURATION = "3d_fullres"
 
 
@@ -166,28 +166,6 @@ def _window_grid(shape: tuple[int, ...], factor: float, rng: np.random.Generator
     p = mid_p + di * np.sin(angle) + dp * np.cos(angle)
     normalised = [2 * value / n - 1 for value, n in zip((p, i, r), reversed(shape), strict=True)]
     return torch.stack(normalised, -1)[None].float()
-
-
-class WithoutFinest(nn.Module):
-    """A U-Net of nnU-Net's whose finest stage of decoding is left out: what it says at half the resolution and below.
-
-    That stage takes a third of a step's time and sees no further than its neighbours.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """(B, 1, R, I, P) → logits (B, classes, …), the finest first."""
-        skips: list[Tensor] = self.network.encoder(image)  # type: ignore[operator]
-        decoder: Any = self.network.decoder
-        features, said = skips[-1], list[Tensor]()
-        stages = zip(decoder.transpconvs, decoder.stages, decoder.seg_layers, reversed(skips[1:-1]), strict=False)
-        for widen, stage, head, skip in stages:
-            features = stage(torch.cat((widen(features), skip), 1))
-            said.append(head(features))
-        return said[::-1]
 
 
 class SemanticStep:

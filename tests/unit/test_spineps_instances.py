@@ -167,12 +167,23 @@ def test_what_lies_lower_than_the_sacrums_middle_is_no_vertebra() -> None:
         top = 5 + index * (HEIGHT + GAP)
         instances[:48, top : top + HEIGHT] = index + 1
     labels[20:40, 79:90, 4:16] = 26
-    labels[50:59, 80:90, 4:16], instances[50:59, 80:90, 4:16] = 49, 5
+    labels[50:59, 80:90, 4:12], instances[50:59, 80:90, 4:12] = 49, 5
 
     combined = combine(labels, instances, SPACING)
 
     assert combined.kept == (1, 2, 3, 4)
     assert not combined.subregions[55, 85, 10]
+
+
+def test_a_false_sacrum_high_up_costs_no_vertebra() -> None:
+    """Whole vertebrae below it say that it is none."""
+    labels, instances = column(4), np.zeros((48, 90, 20), np.uint16)
+    for index in range(4):
+        top = 5 + index * (HEIGHT + GAP)
+        instances[:, top : top + HEIGHT] = index + 1
+    labels[40:47, 20:30, 4:16], instances[40:47, 20:30, 4:16] = 26, 0
+
+    assert combine(labels, instances, SPACING).kept == (1, 2, 3, 4)
 
 
 def test_a_body_that_grows_into_the_sacrum_is_s1() -> None:

@@ -18,7 +18,7 @@ from models.training.scenes import HELD_BACK
 from models.training.spineps import SpinepsRecipe, train_spineps
 from models.training.spineps_instances import CUTOUT, InstanceStep, draw_cutouts, labels_of
 from models.training.spineps_scenes import STRUCTURES, MrSceneStore
-from models.training.spineps_semantic import CLASSES, PATCH, SemanticStep, WithoutFinest, draw_examples
+from models.training.spineps_semantic import CLASSES, PATCH, SemanticStep, draw_examples
 
 LEFT = {STRUCTURES.index(structure) + 1 for structure in (43, 45, 47)}
 RIGHT = {STRUCTURES.index(structure) + 1 for structure in (44, 46, 48)}
@@ -102,19 +102,6 @@ def test_vertebrae_keep_their_numbers_and_sides_change_when_a_person_is_mirrored
         np.testing.assert_array_equal(as_is.structures[::-1] == side, mirrored.structures == other)
 
 
-def test_without_its_finest_stage_the_network_says_the_same_below_it() -> None:
-    """The coarse training teaches the very weights that the whole network uses."""
-    torch.manual_seed(0)
-    network = spineps_semantic.build_for_training().eval()
-    image = torch.randn(1, 1, 8, 32, 32)
-
-    whole, coarse = network(image), WithoutFinest(network)(image)
-
-    assert [tuple(said.shape[2:]) for said in coarse] == [(8, 16, 16), (8, 8, 8), (4, 4, 4)]
-    for said, wanted in zip(coarse, whole[1:], strict=True):
-        torch.testing.assert_close(said, wanted)
-
-
 @pytest.mark.slow
 def test_a_few_steps_lower_both_losses(store: MrSceneStore) -> None:
     """The same batch again and again is learned."""
@@ -145,7 +132,7 @@ def _instance(store: MrSceneStore):  # type: ignore[no-untyped-def]
 @pytest.mark.slow
 def test_one_command_makes_a_pack_that_the_engine_loads(tmp_path: Path) -> None:
     """A training of a step each writes weights, model card and log; called again, it has nothing left to train."""
-    recipe = SpinepsRecipe(scenes=2, coarse_steps=1, semantic_steps=1, instance_steps=1)
+    recipe = SpinepsRecipe(scenes=2, semantic_steps=1, instance_steps=1)
     lines: list[str] = []
 
     pack, again = (
