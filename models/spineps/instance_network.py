@@ -9,9 +9,23 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 GROUPS = 8
 Stages = Iterable[tuple[nn.Module, nn.Module, nn.Module]]
+
+
+class GroupNorm(nn.GroupNorm):
+    """PyTorch's, but for groups of one channel by its instance norm, the same numbers.
+
+    On a CPU, where a group norm of channels-last volumes takes 10 times as long forwards and backwards together.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, D, H, W) → the same shape."""
+        if self.num_groups != self.num_channels:
+            return super().forward(input)
+        return functional.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
 
 
 class ConvolutionBlock(nn.Module):
@@ -20,7 +34,7 @@ class ConvolutionBlock(nn.Module):
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
         self.proj = nn.Conv3d(width_in, width_out, 3, padding=1)
-        self.norm = nn.GroupNorm(GROUPS, width_out)
+        self.norm = GroupNorm(GROUPS, width_out)
         self.act = nn.LeakyReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:

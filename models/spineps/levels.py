@@ -2,7 +2,8 @@
 
 Where a pack has a labelling network, the likeliest path through what it says is taken, held by the same landmarks.
 
-The axis is known by its dens: taller than the next bodies by half, and narrow on top or larger. A step between
+The axis is known by its dens: taller than the next bodies by half, and narrow on top or larger. Where it and the sacrum
+cannot both be right, the sacrum counts: it is a structure of its own, the axis but a shape. A step between
 neighbours that is far longer than those beside it hides a vertebra that was not found; it is counted all the same.
 Label numbers are those of SPINEPS: 1–7 C1–C7, 8–19 T1–T12, 28 T13, 20–25 L1–L6, 26 the sacrum.
 """
@@ -33,6 +34,7 @@ EXTENT = (1, 99)  # percentiles between which a body's height lies
 SACRUM_MM3 = 1500.0
 HIDDEN_STEP = 1.6  # of the steps beside it: a step this long has a vertebra in it that was not found
 MOST_HIDDEN = 2  # more than these cannot be counted
+UNUSUAL = 1  # vertebrae more or less than usual between C2 and the sacrum that anatomy or one mistake explains
 ASSUMED, DOUBTED = 0.7, 0.8  # what is left of a confidence
 
 
@@ -156,8 +158,7 @@ def name_levels(
     sacrum: whether one is seen below the last. body_region: what the header says, for want of a landmark. said: the
     labelling network's probabilities (vertebrae, classes) by head, where the pack has one.
     """
-    axis = find_axis(shapes)
-    places, warnings = _places(shapes, axis)
+    axis, places, warnings = _count(shapes, sacrum=sacrum)
     named = _from_network(said, places, axis, sacrum=sacrum, warnings=warnings) if said and places else None
     if named is not None:
         return named
@@ -172,6 +173,20 @@ def name_levels(
         return Levels(names, "assumed", ASSUMED, (*warnings, sentence))
     sentence = "numbering unknown: no landmark (dens, sacrum) in view"
     return Levels((None,) * len(places), "unknown", ASSUMED, (*warnings, sentence))
+
+
+def _count(shapes: Sequence[BodyShape], *, sacrum: bool) -> tuple[int | None, list[int], tuple[str, ...]]:
+    """Which vertebra is C2, the place of each in the column, and what is doubtful about that."""
+    axis = find_axis(shapes)
+    places, warnings = _places(shapes, axis)
+    if axis is None or not sacrum:
+        return axis, places, warnings
+    found, expected = places[-1] - places[axis] + 1, LAST - AXIS + 1
+    if abs(found - expected) <= UNUSUAL:
+        return axis, places, warnings
+    places, warnings = _places(shapes, None)
+    sentence = f"numbering doubtful: what looks like C2 is {found} vertebrae above the sacrum, {expected} expected"
+    return None, places, (*warnings, f"{sentence}; counted from the sacrum")
 
 
 def _from_network(

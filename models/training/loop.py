@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.training.memory import freed_memory_kept
+
 Step = Callable[[np.random.Generator], tuple[Tensor, dict[str, float]]]
 
 
@@ -99,7 +101,7 @@ def train(trainee: Trainee, step: Step, plan: Plan, *, report: Callable[[str], N
             + " ".join(f"{k}={v:.4g}" for k, v in entry.items())
         )
 
-    with _side_by_side(plan.workers) as workers:
+    with freed_memory_kept(), _side_by_side(plan.workers) as workers:
         while (progress := _progress(plan, done, (time.monotonic() - began) / 60)) < 1:
             for group in optimiser.param_groups:
                 group["lr"] = _rate(progress, plan.rate)

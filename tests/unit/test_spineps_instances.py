@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import nn
 
 from models.spineps.centres import find_centres
 from models.spineps.clean import clean_subregions, fill_holes, without_outliers, without_specks
@@ -14,7 +15,7 @@ from models.spineps.combine import claim_the_rest, combine
 from models.spineps.cutouts import Prediction, predict_cutouts
 from models.spineps.frame import resample_labels, stretched_shape
 from models.spineps.fusion import couples_of, fuse
-from models.spineps.instance_network import InstanceNetwork, build_instance_network
+from models.spineps.instance_network import GROUPS, GroupNorm, InstanceNetwork, build_instance_network
 from models.spineps.instances import InstancePhase
 from models.spineps.native import NativeNetwork
 
@@ -243,6 +244,24 @@ def small_network(channels: int) -> InstanceNetwork:
     """A network of the published layout, narrow."""
     torch.manual_seed(0)
     return build_instance_network({"dim": 8, "dim_mults": [1, 2], "channels": channels, "classes": 4}).eval()
+
+
+@pytest.mark.parametrize("channels", [8, 16])
+def test_the_group_norm_is_pytorchs_in_value_and_gradient(channels: int) -> None:
+    """With a channel in a group and with two, channels last as in training."""
+    torch.manual_seed(1)
+    x = torch.randn(2, channels, 5, 6, 4).contiguous(memory_format=torch.channels_last_3d)
+    ours, theirs = GroupNorm(GROUPS, channels), nn.GroupNorm(GROUPS, channels)
+    for norm in (ours, theirs):
+        norm.load_state_dict({"weight": torch.linspace(0.5, 2, channels), "bias": torch.linspace(-1, 1, channels)})
+    answers = []
+    for norm in (ours, theirs):
+        own = x.clone().requires_grad_()
+        answer = norm(own)
+        answers.append((answer, *torch.autograd.grad((answer**3).sum(), [own, *norm.parameters()])))
+
+    for one, other in zip(*answers, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [1, 10, 11])

@@ -116,6 +116,17 @@ def test_a_whole_spine_with_another_count_is_counted_from_above_and_doubted(coun
     assert levels.factor < 1
 
 
+@pytest.mark.parametrize("count", [7, 21, 25])
+def test_where_dens_and_sacrum_cannot_both_be_right_the_sacrum_counts(count: int) -> None:
+    """No anatomy has two vertebrae more or less: a vertebra cut by the field was taken for C2, say."""
+    levels = named(spine(count, dens_at=0), sacrum=True)
+
+    assert levels.names[-7:] == ("T11", "T12", "L1", "L2", "L3", "L4", "L5")
+    assert levels.numbering == "landmark"
+    assert f"{count} vertebrae above the sacrum, 23 expected; counted from the sacrum" in levels.warnings[-1]
+    assert levels.factor < 1
+
+
 def test_a_vertebra_that_was_not_found_is_counted() -> None:
     """A step twice as long as those beside it."""
     levels = named(spine(6, without=2), sacrum=True)

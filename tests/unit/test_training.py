@@ -1,5 +1,8 @@
 """Laws of the training: resuming changes nothing, labels follow the image through every warp, the loss goes down."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,29 @@ from models.training.spinefm_detector import draw_example
 from models.training.spinefm_patches import SEGMENTER_SIZE, segmenter_example
 from models.training.spinefm_points import draw_quadruples, train_point_predictor
 from models.training.warp import warp
+
+# A training in a process of its own; prints which share of 64 MiB's pages each step and later arrays fetched.
+COUNT_PAGES = """
+import json, resource, sys
+from pathlib import Path
+
+import torch
+
+from models.training.loop import Plan, Trainee, train
+
+SIZE = 2**26
+
+def fetched():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(SIZE, dtype=torch.uint8)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize() / SIZE
+
+line = torch.nn.Linear(3, 1)
+step = lambda _: (line.weight.sum(), {"fetched": fetched()})
+plan = Plan(4, save_every=1)
+log = train(Trainee("line", {"line": line}, Path(sys.argv[1])), step, plan, report=lambda _: None)
+print(json.dumps([[entry["fetched"] for entry in log], [fetched(), fetched()]]))
+"""
 
 
 def _trainee(folder: Path) -> Trainee:
@@ -59,8 +85,9 @@ def test_a_step_of_two_workers_goes_along_the_mean_of_two_different_batches(tmp_
     drawn: list[torch.Tensor] = []
 
     def step(rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
-        drawn.append(torch.tensor(rng.standard_normal((1, 3)), dtype=torch.float32) / 4)
-        return (weight * drawn[-1]).sum(), {"first": float(drawn[-1][0, 0])}
+        batch = torch.tensor(rng.standard_normal((1, 3)), dtype=torch.float32) / 4
+        drawn.append(batch)
+        return (weight * batch).sum(), {"first": float(batch[0, 0])}
 
     (entry,) = train(trainee, step, Plan(1, workers=2), report=lambda _: None)
 
@@ -68,6 +95,18 @@ def test_a_step_of_two_workers_goes_along_the_mean_of_two_different_batches(tmp_
     assert not torch.equal(first, second)
     torch.testing.assert_close(weight.grad, (first + second) / 2)
     assert entry["first"] == pytest.approx(float((first + second)[0, 0]) / 2)
+
+
+def test_a_training_keeps_its_memory_and_gives_it_back(tmp_path: Path) -> None:
+    """No step but the first fetches the pages of a large array from the system; after the training each array does."""
+    run = subprocess.run(
+        [sys.executable, "-c", COUNT_PAGES, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True
+    )
+    within, afterwards = json.loads(run.stdout)
+
+    assert len(within) == 4
+    assert max(within[2:]) < 0.1
+    assert min(afterwards) > 0.5
 
 
 def test_workers_share_the_cores_and_give_them_back(tmp_path: Path) -> None:
