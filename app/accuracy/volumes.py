@@ -52,8 +52,6 @@ FIRST_HELD_BACK_SEED = 1_000_000
 WITH_CUT = "vertebra, cut ones too"
 """The kind under which the vertebrae are scored once more, with those that the border cuts."""
 BODY_STRUCTURES = (49, 50)
-ATLAS = 1
-"""C1, which has no body (the phantom draws its anterior arch as one) and which SPINEPS' MR models do not segment."""
 NO_SAY = ("spinefm/*", "training/*", "phantom/radiograph.py", "phantom/projection.py", "phantom/decoys.py")
 """What below `models` cannot change a number of a volume."""
 
@@ -157,11 +155,11 @@ def result_kinds(result: VolumeResult | None) -> dict[str, LabelledVolume]:
 def cut_by_border(phantom: MrPhantom) -> dict[str, frozenset[str]]:
     """Levels of vertebrae and discs that are not wholly in the planes of the slices.
 
-    A vertebra counts as whole when its body is in view and touches no edge of a slice; C1 has none. The first and the
-    last slice cut nearly every vertebra; that is how sagittal series are, and no reason to leave one out.
+    A vertebra counts as whole when its body is in view and touches no edge of a slice. The first and the last slice
+    cut nearly every vertebra; that is how sagittal series are, and no reason to leave one out.
     """
     bodies = np.where(np.isin(phantom.subregions, BODY_STRUCTURES), phantom.vertebrae, 0)
-    present, whole = _values(phantom.vertebrae), _values(bodies) - _on_edge(bodies) - {ATLAS}
+    present, whole = _values(phantom.vertebrae), _values(bodies) - _on_edge(bodies)
     discs = {value for value in present if 101 <= value < 200}
     names = {**SPINEPS_VERTEBRAE.names, **phantom.levels}
     return {

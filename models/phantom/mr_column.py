@@ -13,8 +13,7 @@ from models.phantom.mr_tissues import Tissue
 from models.phantom.mr_vertebra import CANAL_MM, Look, Person, Place, paint_arch, paint_body, paint_disc
 from models.phantom.solids import axis_outline, ellipse
 
-CORD, CANAL, BODY, ARCH = 60, 61, 49, 41
-ATLAS = 1
+CORD, CANAL = 60, 61
 STEPS_PER_VERTEBRA = 8
 CORD_MM = {"C": (3.9, 6.3), "T": (3.1, 4.2), "L": (3.7, 4.6)}  # half the depth, half the width
 
@@ -182,7 +181,11 @@ class Column:
             self._band(plane, (where, where + self.root_mm, near), Tissue.NERVE, CANAL)
 
     def _paint_atlas(self, plane: Plane, axis: Place) -> None:
-        """C1: the anterior arch before the dens, the posterior arch behind the canal, lateral masses between."""
+        """C1: the anterior arch before the dens, the posterior arch behind the canal, lateral masses between.
+
+        No structure in the truth, as SPINEPS' MR models have it: it has no body, and with the dens it would make a
+        vertebra of its own of which C2 loses its half.
+        """
         vertebra, a = axis.vertebra, abs(axis.x)
         depth = CANAL_MM["C2"][0] * self.person.canal
         dens = axis_outline(vertebra)
@@ -190,7 +193,7 @@ class Column:
         h = vertebra.size[2]
         paint = (self.person.cortex, Tissue.POSTERIOR_MARROW)
         if a < 9:
-            plane.bone(axis(ellipse((front - 4.0 + 0.04 * a * a, top + 6.5), 3.0, 4.8)), *paint, BODY, ATLAS)
+            plane.bone(axis(ellipse((front - 4.0 + 0.04 * a * a, top + 6.5), 3.0, 4.8)), *paint)
         if 8 < a < 19:
             mass = [
                 (front - 3, top + 3),
@@ -198,11 +201,11 @@ class Column:
                 (front + 13, top + 0.7 * h),
                 (front - 3, top + 0.75 * h),
             ]
-            plane.bone(axis(mass), *paint, ARCH, ATLAS)
+            plane.bone(axis(mass), *paint)
         if a < 15:
             chord = (1 - min(a / 16, 1.0) ** 2) ** 0.5
             back = vertebra.size[1] / 2 + 4 + depth * (0.3 + 0.75 * chord)
-            plane.bone(axis(ellipse((back + 2.6, top + 9.5), 2.8, 4.2)), *paint, ARCH, ATLAS)
+            plane.bone(axis(ellipse((back + 2.6, top + 9.5), 2.8, 4.2)), *paint)
 
     def _paint_screw(self, plane: Plane, place: Place) -> None:
         """A pedicle screw and the void around it: the signal goes, the anatomy stays."""

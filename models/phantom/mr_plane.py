@@ -61,7 +61,7 @@ class Plane:
             value = tissue * TISSUE + structure * STRUCTURE + vertebra * VERTEBRA
             self._pen.line(points, fill=value, width=max(1, round(width_mm / self.grid.mm)), joint="curve")
 
-    def bone(self, uv: Outline, cortex_mm: float, marrow: Tissue, structure: int, vertebra: int) -> None:
+    def bone(self, uv: Outline, cortex_mm: float, marrow: Tissue, structure: int = 0, vertebra: int = 0) -> None:
         """Paint a closed outline as bone: a dark rim of `cortex_mm` around marrow."""
         self.fill(uv, Tissue.CORTEX, structure, vertebra)
         centre = uv.mean(0)

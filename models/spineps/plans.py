@@ -16,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
+from torch.nn import functional
 
 from models.errors import PackError
 from models.spineps.clean import Box
 
 PREPROCESSOR = "DefaultPreprocessor"
+NNUNET_RESAMPLING = "resample_data_or_seg_to_shape"
 Shape = tuple[int, int, int]
 
 
@@ -78,7 +80,13 @@ class SemanticPlans:
         return Prepared(torch.from_numpy(seen), _three(volume.shape), box, (along[0], along[1], along[2]))
 
     def resample_back(self, values: NDArray[np.float16], prepared: Prepared) -> NDArray[np.float16]:
-        """(channels, …) at the plans' spacing → at the image's, on the box."""
+        """(channels, …) at the plans' spacing → at the image's, on the box.
+
+        nnU-Net's way, or where that is linear along every axis the same by PyTorch, in a fraction of its time.
+        """
+        if self._is_linear("resampling_fn_probabilities"):
+            whole = torch.from_numpy(values)[None].float()
+            return functional.interpolate(whole, size=prepared.cropped, mode="trilinear")[0].half().numpy()
         resample = self._resampling("resampling_fn_probabilities")
         return cast("NDArray[np.float16]", resample(values, prepared.cropped, self.spacing, prepared.spacing))
 
@@ -90,6 +98,11 @@ class SemanticPlans:
         normalise = scheme(use_mask_for_norm=masked, intensityproperties=self.intensities[str(channel)])
         outside = np.where(ndimage.binary_fill_holes(values != 0), 0, -1) if masked else None
         return cast("NDArray[np.float32]", normalise.run(values, outside))
+
+    def _is_linear(self, name: str) -> bool:
+        settings = self.settings[f"{name}_kwargs"]
+        linear = (settings["is_seg"], settings["order"], settings.get("order_z")) == (False, 1, 1)
+        return linear and self.settings[name] == NNUNET_RESAMPLING
 
     def _resampling(self, name: str) -> Any:
         from nnunetv2.preprocessing.resampling.utils import (  # noqa: PLC0415 - seconds of import, for few

@@ -17,9 +17,12 @@ from models.training import spineps_instances, spineps_semantic
 from models.training.loop import Plan, Step, Trainee, train
 from models.training.spineps_card import write_spineps_card
 from models.training.spineps_instances import InstanceStep
-from models.training.spineps_scenes import SPACING_MM, STRUCTURES, MrSceneStore
+from models.training.spineps_scenes import STRUCTURES, MrSceneStore
 from models.training.spineps_semantic import SemanticStep, build_for_training
 
+# (P, I, R), least and greatest: a volume between is segmented on its own grid. nnU-Net goes to the network's spacing
+# from there and brings the logits back, which keeps more of thin structures than to resample their labels.
+GRID_MM = ((0.6, 0.6, 2.0), (1.2, 1.2, 6.0))
 Report = Callable[[str], None]
 Log = list[dict[str, float]]
 
@@ -34,8 +37,8 @@ class SpinepsRecipe:
 
     seed: int = 1
     scenes: int = 700
-    semantic_steps: int = 2300
-    instance_steps: int = 500
+    semantic_steps: int = 4200
+    instance_steps: int = 800
     workers: int = 2
     minutes: float | None = None
     device: str = "cpu"
@@ -93,8 +96,8 @@ def _parts(recipe: SpinepsRecipe, store: MrSceneStore, semantic: nn.Module, inst
     structures = SemanticStep(semantic, store, device=recipe.device)
     apart = InstanceStep(instance, store, device=recipe.device)
     return {
-        "semantic": _Part(semantic, structures, recipe.semantic_steps, 0.56),
-        "instance": _Part(instance, apart, recipe.instance_steps, 0.44),
+        "semantic": _Part(semantic, structures, recipe.semantic_steps, 0.67),
+        "instance": _Part(instance, apart, recipe.instance_steps, 0.33),
     }
 
 
@@ -118,7 +121,6 @@ def _fitting(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Ten
 
 def describe_pack(recipe: SpinepsRecipe, version: str) -> dict[str, Any]:
     """pack.json without the weights' hashes: what the networks are and how the engine uses them."""
-    right, inferior, posterior = SPACING_MM
     return {
         "name": "spineps-phantom",
         "version": version,
@@ -134,7 +136,7 @@ def describe_pack(recipe: SpinepsRecipe, version: str) -> dict[str, Any]:
                 "mirror_axes": None,
                 "tile_step_size": 0.5,
                 "labels": {str(index): structure for index, structure in enumerate(STRUCTURES, start=1)},
-                "resolution": [posterior, inferior, right],
+                "resolution": [list(bound) for bound in GRID_MM],
                 "folds": 1,
                 "preparation": {"normalise": True, "bias_correction": False, "padding": 4},
             },

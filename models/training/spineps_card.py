@@ -1,11 +1,13 @@
 """The model card beside a SPINEPS pack: what was trained on what, how it went, what it is not for."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.packs import ModelPack
+from models.training.spineps_scenes import SPACING_MM
 
 if TYPE_CHECKING:
     from models.training.spineps import SpinepsRecipe
@@ -47,17 +49,14 @@ def write_spineps_card(
     """Write MODEL_CARD.md and training.json (recipe and log) into the pack's folder; `history`: in how many runs."""
     semantic, instance = logs["semantic"][-1], logs["instance"][-1]
 
-    def spacing(network: str) -> str:
-        return " × ".join(f"{mm:g}" for mm in pack.networks[network]["resolution"])
-
     (folder / "MODEL_CARD.md").write_text(
         CARD.format(
             name=pack.name,
             version=pack.version,
             intended_use=pack.intended_use,
             provenance=pack.provenance,
-            spacing=spacing("semantic"),
-            instance_spacing=spacing("instance"),
+            spacing=_listed(SPACING_MM[::-1]),
+            instance_spacing=_listed(pack.networks["instance"]["resolution"]),
             semantic_minutes=semantic["minutes"],
             semantic_steps=int(semantic["step"]),
             instance_minutes=instance["minutes"],
@@ -70,3 +69,7 @@ def write_spineps_card(
         encoding="utf-8",
     )
     (folder / "training.json").write_text(json.dumps({"recipe": asdict(recipe), "logs": logs}, indent=1))
+
+
+def _listed(spacing_mm: Sequence[float]) -> str:
+    return " × ".join(f"{mm:g}" for mm in spacing_mm)

@@ -76,7 +76,7 @@ def draw_cutouts(labels: Labels, rng: np.random.Generator, count: int) -> list[C
     """Cut around bodies drawn by chance; fewer where the field shows none."""
     bodies = labels.vertebrae * (labels.structures == BODY - 40)
     numbers, voxels = np.unique(bodies, return_counts=True)
-    seen = [int(n) for n, v in zip(numbers, voxels, strict=True) if n > 1 and v >= LEAST_VOXELS]
+    seen = [int(n) for n, v in zip(numbers, voxels, strict=True) if n and v >= LEAST_VOXELS]
     if not seen:
         return []
     return [_cutout(labels, bodies, int(rng.choice(seen)), rng) for _ in range(count)]

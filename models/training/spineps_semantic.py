@@ -32,7 +32,8 @@ CONFIGURATION = "3d_fullres"
 
 def plans() -> dict[str, Any]:
     """plans.json of the semantic network, as nnU-Net 2 writes it."""
-    resampling = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
+    image = {"is_seg": False, "order": 3, "order_z": 1, "force_separate_z": None}
+    linear = {**image, "order": 1}
     configuration = {
         "data_identifier": "nnUNetPlans_3d_fullres",
         "preprocessor_name": "DefaultPreprocessor",
@@ -44,10 +45,10 @@ def plans() -> dict[str, Any]:
         "use_mask_for_norm": [False],
         "resampling_fn_data": "resample_data_or_seg_to_shape",
         "resampling_fn_seg": "resample_data_or_seg_to_shape",
-        "resampling_fn_data_kwargs": resampling,
-        "resampling_fn_seg_kwargs": {**resampling, "is_seg": True, "order": 1},
+        "resampling_fn_data_kwargs": image,
+        "resampling_fn_seg_kwargs": {**linear, "is_seg": True},
         "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
-        "resampling_fn_probabilities_kwargs": resampling,
+        "resampling_fn_probabilities_kwargs": linear,
         "architecture": _architecture(),
         "batch_dice": False,
     }

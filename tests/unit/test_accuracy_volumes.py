@@ -109,14 +109,6 @@ def test_a_vertebra_that_the_edge_cuts_does_not_count_but_is_told_of() -> None:
     assert (whole.counts.missed, whole.counts.spurious) == (0, 0)
 
 
-def test_the_atlas_counts_only_among_all_that_the_truth_has() -> None:
-    """It has no body; SPINEPS' MR models do not segment it."""
-    truth = phantom()
-    truth = replace(truth, vertebrae=np.where(truth.vertebrae == 23, 1, truth.vertebrae).astype(truth.vertebrae.dtype))
-
-    assert "C1" in cut_by_border(truth)[VERTEBRA]
-
-
 def test_a_vertebra_without_a_body_in_view_does_not_count() -> None:
     """A spinous process at the border says little of its vertebra."""
     truth = phantom()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from models.phantom.anatomy import draw_whole_spine
-from models.phantom.mr import LEVEL_NAMES, REGIONS, MrPhantom, MrRegion, mr_phantom
-from models.phantom.mr_vertebra import SACRUM
+from models.phantom.mr import LEVEL_NAMES, REGIONS, MrPhantom, MrRegion, draw_grid, draw_scene, mr_phantom
+from models.phantom.mr_tissues import Tissue
+from models.phantom.mr_vertebra import SACRUM, VERTEBRA_NUMBER
 
 STRUCTURES = {0, 26, 41, 42, 43, 44, 45, 46, 47, 48, 49, 60, 61, 62, 100}
 BODY, CORD, CANAL, DISC = 49, 60, 61, 100
@@ -51,7 +52,7 @@ def test_truth_uses_only_the_labels_of_spineps(region: MrRegion) -> None:
 def test_vertebrae_follow_each_other_from_head_to_foot_with_their_discs_between(region: MrRegion) -> None:
     """Order along z in the patient's frame, not along an array's axis."""
     made = phantom(region)
-    order = [number for number in made.levels if 1 < number != SACRUM]
+    order = [number for number in made.levels if number != SACRUM]
     order.sort(key=lambda number: list(LEVEL_NAMES).index(number))
     bodies = {n: centroid((made.vertebrae == n) & (made.subregions == BODY), made.affine)[2] for n in order}
 
@@ -61,6 +62,21 @@ def test_vertebrae_follow_each_other_from_head_to_foot_with_their_discs_between(
         disc = made.vertebrae == 100 + above
         if disc.sum() > 30:
             assert bodies[below] < centroid(disc, made.affine)[2] < bodies[above]
+
+
+def test_the_atlas_is_drawn_but_no_part_of_the_truth() -> None:
+    """SPINEPS' MR models do not segment it. Its arches lie before and behind the dens."""
+    rng = np.random.default_rng(4)
+    spine = draw_whole_spine(rng)
+    scene = draw_scene(rng, draw_grid(rng, spine, "cervical"), spine)
+
+    marrow = scene.tissues.tissue[:, scene.tissues.tissue.shape[1] // 2] == Tissue.POSTERIOR_MARROW
+    columns = np.argwhere(marrow & (scene.subregions == 0))[:, 2]
+    axis = np.argwhere((scene.vertebrae == VERTEBRA_NUMBER["C2"]) & (scene.subregions == BODY))[:, 2]
+    assert len(axis)
+    assert columns.min() < np.median(axis) < columns.max()
+    assert VERTEBRA_NUMBER["C1"] not in scene.vertebrae
+    assert not (scene.subregions[scene.vertebrae == 0] == BODY).any()
 
 
 def test_left_structures_lie_to_the_patients_left() -> None:

@@ -5,12 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.errors import PackError
 from models.spineps import native
+from models.spineps.frame import Spacing
 from models.spineps.memory import Fitting
+from models.spineps.plans import Prepared, SemanticPlans
 from models.spineps.semantic import SemanticPhase, build_semantic_network
 from models.spineps.windows import Windows, padded, stream_logits
 from tests.made_spineps import LABELS, PATCH, SPACING_MM, random_weights, semantic_settings, shade_weights
@@ -63,6 +66,31 @@ def by_nnunet(settings: dict[str, Any], folds: list[dict[str, torch.Tensor]], vo
         patched.setattr(predict_from_raw_data, "compute_gaussian", weight)
         answer = predictor.predict_single_npy_array(turned, {"spacing": list(SPACING_MM[::-1])}, None, None, False)
     return phase.table[np.asarray(answer).transpose(2, 1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("network_mm", "image_mm", "shape"),
+    [
+        ((3.5, 0.9, 0.9), (4.4, 0.6, 0.7), (7, 30, 27)),
+        ((3.5, 0.9, 0.9), (2.0, 1.2, 1.2), (15, 16, 15)),
+        ((1.0, 1.0, 1.0), (0.8, 0.9, 1.1), (11, 23, 16)),
+    ],
+)
+def test_linear_resampling_of_logits_is_nnunets(
+    network_mm: Spacing, image_mm: Spacing, shape: tuple[int, int, int]
+) -> None:
+    """With thick slices, which nnU-Net treats apart, and without."""
+    settings = semantic_settings()["plans"]
+    kwargs = {"is_seg": False, "order": 1, "order_z": 1, "force_separate_z": None}
+    configuration = {"spacing": list(network_mm), "resampling_fn_probabilities_kwargs": kwargs}
+    settings["configurations"]["3d_fullres"].update(configuration)
+    logits = np.random.default_rng(2).normal(0, 5, (3, 9, 20, 18)).astype(np.float16)
+    box = tuple(slice(0, n) for n in shape)
+
+    answer = SemanticPlans(settings, "3d_fullres").resample_back(logits, Prepared(torch.empty(0), shape, box, image_mm))
+
+    expected = resample_data_or_seg_to_shape(logits, shape, network_mm, image_mm, **kwargs)
+    np.testing.assert_allclose(answer, expected, atol=0.02)
 
 
 @pytest.mark.slow

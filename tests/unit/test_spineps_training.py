@@ -140,7 +140,7 @@ def test_one_command_makes_a_pack_that_the_engine_loads(tmp_path: Path) -> None:
         for name in ("pack", "again")
     )
 
-    assert SPINEPS(load_pack(tmp_path / "pack"), device="cpu").resolution == [0.9, 0.9, 3.5]
+    assert SPINEPS(load_pack(tmp_path / "pack"), device="cpu").resolution == [[0.6, 0.6, 2.0], [1.2, 1.2, 6.0]]
     assert pack.digest == again.digest
     assert "no patient's image" in (tmp_path / "pack" / "MODEL_CARD.md").read_text()
     assert lines[-1].startswith("wrote spineps-phantom 0.0.1")
