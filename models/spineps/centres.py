@@ -5,8 +5,9 @@ themselves: where body and disc do not take turns, and one body has one and a ha
 it is cut in two.
 
 At the resolution of the published networks the centres are those of the original. On a coarser grid less is eroded,
-since there the original's two voxels eat cervical bodies whole; a body that cannot be worn into two is halved by
-height, where the original leaves it; and the dens, which the original puts before the lowest body, comes last.
+since there the original's two voxels eat cervical bodies whole; a body that they eat on any grid is worn by one; a body
+that cannot be worn into two is halved by height, where the original leaves it; and the dens, which the original puts
+before the lowest body, comes last.
 
 Source: Möller et al., "SPINEPS" (European Radiology 2024), second phase.
 """
@@ -25,6 +26,7 @@ BODY, CORE, DENS, ENDPLATE, DISC = 49, 50, 51, 62, 100
 EDGES = ndimage.generate_binary_structure(3, 2)
 COARSE_MM = 4 / 3 * REFERENCE_MM[0]  # above this one voxel is nearer than two to what the reference grid loses
 SPECK_MM3 = 100 * VOXEL_MM3  # of what is left of a body
+SMALL_BODY_MM3 = 2 * SPECK_MM3  # of what a layer leaves of one that two layers eat whole
 SAME_HEIGHT_MM = 7.5
 MERGED_RATIO = 1.5
 NEIGHBOURS = 5  # on either side, whose volumes a body is compared with
@@ -62,16 +64,23 @@ def find_centres(subregions: NDArray[np.uint8], spacing: Spacing) -> tuple[Centr
 
 
 def _worn(bodies: Mask, spacing: Spacing) -> Mask:
-    """Bodies without their rims, and without the specks that this leaves."""
+    """Bodies without their rims, and without the specks that this leaves.
+
+    A body too small for all layers, as in the neck of a small person, keeps what one layer fewer leaves.
+    """
     box = next(iter(ndimage.find_objects(bodies.astype(np.uint8))), None)
     worn = np.zeros_like(bodies)
     if box is None:
         return worn
-    layers = 1 if spacing[0] + spacing[1] > 2 * COARSE_MM else 2
-    components, _ = ndimage.label(ndimage.binary_erosion(bodies[box], EDGES, layers), FACES)
-    large = np.bincount(components.ravel()) >= voxels_of(SPECK_MM3, spacing)
-    large[0] = False
-    worn[box] = large[components]
+    most = 1 if spacing[0] + spacing[1] > 2 * COARSE_MM else 2
+    part = worn[box]
+    for layers in range(most, 0, -1):
+        components, _ = ndimage.label(ndimage.binary_erosion(bodies[box], EDGES, layers), FACES)
+        least = SPECK_MM3 if layers == most else SMALL_BODY_MM3
+        wanted = np.bincount(components.ravel()) >= voxels_of(least, spacing)
+        wanted[np.unique(components[part])] = False
+        wanted[0] = False
+        part |= wanted[components]
     return worn
 
 

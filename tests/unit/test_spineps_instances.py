@@ -45,6 +45,22 @@ def test_each_body_has_a_centre_from_the_feet_upwards() -> None:
         assert (p, i, r) == pytest.approx((15.5, 5 + index * (HEIGHT + GAP) + (HEIGHT - 1) / 2, 9.5), abs=0.6)
 
 
+@pytest.mark.parametrize(("size", "seen"), [((9, 7, 7), True), ((6, 5, 6), False)])
+def test_a_small_body_that_two_layers_would_eat_has_a_centre_a_small_island_has_none(
+    size: tuple[int, int, int], seen: bool
+) -> None:
+    """Of the first 45 voxels are left, too few, but 175 after one layer; of the second 48."""
+    labels = column()
+    top = 5 + HEIGHT + GAP
+    labels[6:26, top : top + HEIGHT, 4:16] = 0
+    p, i, r = size
+    labels[12 : 12 + p, top + 3 : top + 3 + i, 7 : 7 + r] = 49
+
+    centres = [height for _, height, _ in find_centres(labels, SPACING) if top <= height < top + HEIGHT]
+
+    assert centres == ([pytest.approx(top + 3 + (i - 1) / 2)] if seen else [])
+
+
 def test_bodies_that_grew_together_are_parted() -> None:
     """Two discs in a row would stand without a body between them: the largest is cut in two."""
     labels = column(7)
