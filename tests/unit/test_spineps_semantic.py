@@ -85,7 +85,7 @@ def test_linear_resampling_of_logits_is_nnunets(
     configuration = {"spacing": list(network_mm), "resampling_fn_probabilities_kwargs": kwargs}
     settings["configurations"]["3d_fullres"].update(configuration)
     logits = np.random.default_rng(2).normal(0, 5, (3, 9, 20, 18)).astype(np.float16)
-    box = tuple(slice(0, n) for n in shape)
+    box = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
 
     answer = SemanticPlans(settings, "3d_fullres").resample_back(logits, Prepared(torch.empty(0), shape, box, image_mm))
 

@@ -27,7 +27,7 @@ from app.peer_settings import ClientTls, ServerTls
 from app.serve import Node
 from tests.certificates import make_certificates
 from tests.made_dicom import made_dx
-from tests.node import gateway_port, node_settings, running_node
+from tests.node import gateway_port, node_settings, running_node, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -206,7 +206,8 @@ def test_another_makers_scu_stores_over_tls(secured: Node, certificates: Path, t
     )  # fmt: skip
 
     assert run.returncode == 0, run.stderr
-    assert len(list(secured.layout.root.rglob("*.dcm"))) == 1
+    # The node moves it at once from folder to folder, and a listing may miss a file that is moved meanwhile.
+    wait_for(lambda: len(list(secured.layout.root.rglob("*.dcm"))) == 1, "the instance that was stored")
 
 
 @pytest.mark.peers("openssl")
