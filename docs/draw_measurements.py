@@ -1,4 +1,7 @@
-"""Draw docs/measurements.svg: what the report's measurements are. Run: python docs/draw_measurements.py"""
+"""Draw what the reports' measurements are: docs/measurements.svg, docs/measurements_mr.svg.
+
+Run: python docs/draw_measurements.py
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ def line(a: Point, b: Point, colour: str = INK, *, width: float = 2, dash: str =
     )
 
 
-def text(at: Point, words: str, colour: str = INK, *, size: int = 17, anchor: str = "middle", bold: bool = False) -> str:
+def text(
+    at: Point, words: str, colour: str = INK, *, size: int = 17, anchor: str = "middle", bold: bool = False
+) -> str:
     """Return a text."""
     weight = "bold" if bold else "normal"
     return (
@@ -114,8 +119,10 @@ def curve(left: float, names: list[str], plates: tuple[str, str], title: str) ->
     parts, ends = [text((left + 150, 60), title, size=21, bold=True)], []
     for i, (name, tilt) in enumerate(zip(names, tilts, strict=True)):
         centre = along(hub, 180 + tilt, radius)
-        corners = [along(along(centre, tilt, u * wide / 2), tilt + 90, v * high / 2)
-                   for u, v in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+        corners = [
+            along(along(centre, tilt, u * wide / 2), tilt + 90, v * high / 2)
+            for u, v in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        ]
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
         parts.append(f'<polygon points="{points}" fill="{BONE}" stroke="{INK}" stroke-width="2"/>')
         parts.append(text(shifted(centre, 0, 6), name, size=15))
@@ -133,11 +140,67 @@ def curve(left: float, names: list[str], plates: tuple[str, str], title: str) ->
     return parts
 
 
-def drawing() -> str:
-    """Return the whole drawing."""
+def polygon(points: list[Point], fill: str) -> str:
+    """Return a filled outline."""
+    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polygon points="{corners}" fill="{fill}" stroke="{INK}" stroke-width="2"/>'
+
+
+def two_bodies() -> list[str]:
+    """Draw a body that has slipped forwards on the next, the disc between, and the canal. The patient faces left."""
+    upper = [(110.0, 130.0), (330.0, 130.0), (330.0, 250.0), (110.0, 250.0)]
+    lower = [(150.0, 310.0), (370.0, 310.0), (370.0, 430.0), (150.0, 430.0)]
+    disc = [upper[3], upper[2], lower[1], lower[0]]
+    canal = [(405.0, 120.0), (485.0, 120.0), (525.0, 440.0), (445.0, 440.0)]
+    parts = [polygon(upper, BONE), polygon(lower, BONE), polygon(disc, "#b9d4e6"), polygon(canal, "#f7c9cf")]
+    parts += [
+        line(upper[2], shifted(upper[2], 0, 60), COLOURS["angle"], dash="5 4"),
+        line((332, 292), (368, 292), COLOURS["angle"], width=3, arrows=True),
+        text((350, 284), "o", COLOURS["angle"], size=22, bold=True),
+        line((150, 252), (150, 308), COLOURS["anterior"], width=3, arrows=True),
+        text((132, 288), "f", COLOURS["anterior"], size=22, bold=True),
+        line((318, 252), (318, 308), COLOURS["posterior"], width=3, arrows=True),
+        text((302, 288), "b", COLOURS["posterior"], size=22, bold=True),
+        line((412, 186), (492, 178), COLOURS["middle"], width=3, arrows=True),
+        text((452, 168), "d", COLOURS["middle"], size=22, bold=True),
+        text((300, 60), "Two vertebrae and the canal, mid-sagittal section", size=21, bold=True),
+        text((300, 480), "o: listhesis offset along the lower end-plate, positive forwards", COLOURS["angle"], size=16),
+        text((300, 503), "disc height: mean of f and b; d: canal diameter, across its course", size=16),
+    ]
+    return parts
+
+
+def canal_area() -> list[str]:
+    """Draw the canal across its course, a chord for each slice."""
+    centre, wide, high = (860.0, 270.0), 170.0, 105.0
+    parts = [
+        f'<ellipse cx="{centre[0]}" cy="{centre[1]}" rx="{wide}" ry="{high}" fill="#f7c9cf" stroke="{INK}" '
+        'stroke-width="2"/>'
+    ]
+    for step in (-3, -2, -1, 0, 1, 2, 3):
+        x = centre[0] + step * 48
+        half = high * math.sqrt(1 - ((x - centre[0]) / wide) ** 2)
+        colour = COLOURS["middle"] if step == 0 else FIT
+        parts.append(line((x, centre[1] - half), (x, centre[1] + half), colour, width=3, arrows=step == 0))
+    parts += [
+        text(shifted(centre, 14, 8), "d", COLOURS["middle"], size=22, bold=True),
+        text((860, 60), "The canal across its course", size=21, bold=True),
+        text((860, 480), "area: the chords of all slices, each as wide as the slices lie apart", size=16),
+        text((860, 503), "d: the chord at the middle", COLOURS["middle"], size=16),
+    ]
+    return parts
+
+
+def radiograph() -> list[str]:
+    """Draw what is measured on radiographs, and on MR volumes too."""
     parts = one_body()
     parts += curve(470, ["C2", "C3", "C4", "C5", "C6", "C7"], ("lower", "lower"), "C2–C7 lordosis")
     parts += curve(850, ["L1", "L2", "L3", "L4", "L5", "S1"], ("upper", "upper"), "L1–S1 lordosis")
+    return parts
+
+
+def drawing(parts: list[str]) -> str:
+    """Return a whole drawing."""
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         'font-family="Helvetica, Arial, sans-serif">'
@@ -149,4 +212,6 @@ def drawing() -> str:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("measurements.svg").write_text(drawing(), encoding="utf-8")
+    Path(__file__).with_name("measurements.svg").write_text(drawing(radiograph()), encoding="utf-8")
+    of_volumes = drawing([*two_bodies(), *canal_area()])
+    Path(__file__).with_name("measurements_mr.svg").write_text(of_volumes, encoding="utf-8")

@@ -16,7 +16,7 @@ from models.spineps.morphometry import VolumeMorphometry, measure_volume
 from tests.labelled_volume import painted_end_plate_mm, painted_finely, result_of
 
 # The first four of each region from seed 12 that have both ends of the region's curve in view and no anomaly. Left out
-# is 13 in the neck: the disc below C2 is thinner than a voxel and hides an end-plate, which tilts the curve by 5 degrees.
+# is 13 in the neck: the disc below C2 is thinner than a voxel and hides an end-plate, and the curve is 5 degrees off.
 PEOPLE: tuple[tuple[int, MrRegion], ...] = (
     *((seed, "cervical") for seed in (14, 15, 16, 17)),
     *((seed, "thoracic") for seed in (12, 14, 16, 17)),
