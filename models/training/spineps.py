@@ -23,6 +23,7 @@ from models.training.spineps_semantic import SemanticStep, build_for_training
 # (P, I, R), least and greatest: a volume between is segmented on its own grid. nnU-Net goes to the network's spacing
 # from there and brings the logits back, which keeps more of thin structures than to resample their labels.
 GRID_MM = ((0.6, 0.6, 2.0), (1.2, 1.2, 6.0))
+LOGIT_SHARE = 1 / 8  # of the logits that training ends with; a power of two loses nothing
 Report = Callable[[str], None]
 Log = list[dict[str, float]]
 
@@ -108,10 +109,15 @@ def write_spineps_pack(
     description = describe_pack(recipe, version)
     semantic = build_semantic_network(description["networks"]["semantic"])
     kept = {
-        "semantic": _fitting(weights["semantic"], semantic),
+        "semantic": _fitting(_quieter(weights["semantic"]), semantic),
         "instance": dict(weights["instance"]),
     }
     return write_pack(out, description, kept, dtype="float16")
+
+
+def _quieter(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Smaller logits, the same classes: SPINEPS sums those of overlapping windows, times 1000, in half precision."""
+    return {key: value * LOGIT_SHARE if ".seg_layers." in key else value for key, value in weights.items()}
 
 
 def _fitting(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

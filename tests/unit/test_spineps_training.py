@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.packs import load_pack
+from models.packs import load_pack, read_weights
 from models.phantom.mr_vertebra import VERTEBRA_NUMBER
 from models.spineps.engine import SPINEPS
 from models.spineps.instance_network import build_instance_network
@@ -142,5 +142,8 @@ def test_one_command_makes_a_pack_that_the_engine_loads(tmp_path: Path) -> None:
 
     assert SPINEPS(load_pack(tmp_path / "pack"), device="cpu").resolution == [[0.6, 0.6, 2.0], [1.2, 1.2, 6.0]]
     assert pack.digest == again.digest
+    trained = torch.load(tmp_path / "work" / "semantic.pt", weights_only=True)["averages"]["semantic"]
+    last = "decoder.seg_layers.3.weight"
+    torch.testing.assert_close(read_weights(pack, "semantic")[last].float(), trained[last] / 8, atol=1e-5, rtol=1e-3)
     assert "no patient's image" in (tmp_path / "pack" / "MODEL_CARD.md").read_text()
     assert lines[-1].startswith("wrote spineps-phantom 0.0.1")
