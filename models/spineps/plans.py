@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional
 
 from models.errors import PackError
 from models.spineps.clean import Box
+from models.spineps.resampling import resample_linearly, resample_slices, thick_axis
 
 PREPROCESSOR = "DefaultPreprocessor"
 NNUNET_RESAMPLING = "resample_data_or_seg_to_shape"
@@ -76,19 +76,25 @@ class SemanticPlans:
             seen[channel] = self._normalised(values, channel)
         shape = [round(mm / target * n) for mm, target, n in zip(along, self.spacing, seen.shape[1:], strict=True)]
         if list(seen.shape[1:]) != shape:
-            seen = self._resampling("resampling_fn_data")(seen, shape, along, self.spacing)
+            seen = self._resample(seen, shape, along)
         return Prepared(torch.from_numpy(seen), _three(volume.shape), box, (along[0], along[1], along[2]))
 
-    def resample_back(self, values: NDArray[np.float16], prepared: Prepared) -> NDArray[np.float16]:
-        """(channels, …) at the plans' spacing → at the image's, on the box.
-
-        nnU-Net's way, or where that is linear along every axis the same by PyTorch, in a fraction of its time.
-        """
-        if self._is_linear("resampling_fn_probabilities"):
-            whole = torch.from_numpy(values)[None].float()
-            return functional.interpolate(whole, size=prepared.cropped, mode="trilinear")[0].half().numpy()
+    def resample_back(self, values: NDArray[np.float16], prepared: Prepared) -> Tensor:
+        """(channels, …) at the plans' spacing → at the image's, on the box."""
+        settings = self.settings["resampling_fn_probabilities_kwargs"]
+        orders = (settings["is_seg"], settings["order"], settings.get("order_z"))
+        if self.settings["resampling_fn_probabilities"] == NNUNET_RESAMPLING and orders == (False, 1, 1):
+            return resample_linearly(torch.from_numpy(values).float(), prepared.cropped)
         resample = self._resampling("resampling_fn_probabilities")
-        return cast("NDArray[np.float16]", resample(values, prepared.cropped, self.spacing, prepared.spacing))
+        return torch.from_numpy(resample(values, prepared.cropped, self.spacing, prepared.spacing))
+
+    def _resample(self, image: NDArray[np.float32], shape: Sequence[int], along: Sequence[float]) -> Any:
+        settings = self.settings["resampling_fn_data_kwargs"]
+        axis = thick_axis(along, self.spacing) if settings.get("force_separate_z") is None else None
+        orders = (settings["is_seg"], settings["order"], settings.get("order_z"))
+        if axis is None or self.settings["resampling_fn_data"] != NNUNET_RESAMPLING or orders != (False, 3, 1):
+            return self._resampling("resampling_fn_data")(image, shape, along, self.spacing)
+        return np.stack([resample_slices(channel, shape, axis) for channel in image])
 
     def _normalised(self, values: NDArray[np.float32], channel: int) -> NDArray[np.float32]:
         from nnunetv2.preprocessing.normalization import default_normalization_schemes  # noqa: PLC0415 - first use
@@ -98,11 +104,6 @@ class SemanticPlans:
         normalise = scheme(use_mask_for_norm=masked, intensityproperties=self.intensities[str(channel)])
         outside = np.where(ndimage.binary_fill_holes(values != 0), 0, -1) if masked else None
         return cast("NDArray[np.float32]", normalise.run(values, outside))
-
-    def _is_linear(self, name: str) -> bool:
-        settings = self.settings[f"{name}_kwargs"]
-        linear = (settings["is_seg"], settings["order"], settings.get("order_z")) == (False, 1, 1)
-        return linear and self.settings[name] == NNUNET_RESAMPLING
 
     def _resampling(self, name: str) -> Any:
         from nnunetv2.preprocessing.resampling.utils import (  # noqa: PLC0415 - seconds of import, for few

@@ -21,6 +21,8 @@ from models.spineps.native import NativeNetwork
 from models.spineps.plans import Prepared, SemanticPlans
 from models.spineps.windows import Windows, padded, stream_logits
 
+CLASSES_AT_ONCE = 3  # brought back to the image's grid
+
 
 def build_semantic_network(settings: Mapping[str, Any]) -> nn.Module:
     """Build the network that `plans` and `dataset` of a pack's `semantic` entry describe, without deep supervision."""
@@ -100,13 +102,14 @@ class SemanticPhase:
         return self._resampled(kept[(slice(None), *inside)], prepared)
 
     def _resampled(self, logits: NDArray[np.float16], prepared: Prepared) -> NDArray[np.uint8]:
-        """Classes on a grid of another spacing; a class at a time, as all of them would not fit."""
-        classes, best = np.zeros(prepared.cropped, np.uint8), np.full(prepared.cropped, -np.inf, np.float16)
-        for number in range(self.classes):
-            (values,) = self.plans.resample_back(logits[number : number + 1], prepared)
-            better = values > best
-            classes[better], best[better] = number, values[better]
-        return classes
+        """Classes on a grid of another spacing; a few classes at a time, as all of them would not fit."""
+        classes = torch.zeros(prepared.cropped, dtype=torch.uint8)
+        best = torch.full(prepared.cropped, -torch.inf)
+        for first in range(0, self.classes, CLASSES_AT_ONCE):
+            found, numbers = self.plans.resample_back(logits[first : first + CLASSES_AT_ONCE], prepared).max(0)
+            classes = torch.where(found > best, (numbers + first).to(torch.uint8), classes)
+            best = torch.maximum(best, found)
+        return classes.numpy()
 
     def _answer(self, x: Tensor) -> Tensor:
         """(B, channels, …) → logits, the mean over folds and mirrorings."""

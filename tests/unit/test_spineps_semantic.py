@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.errors import PackError
-from models.spineps import native
+from models.spineps import native, plans
 from models.spineps.frame import Spacing
 from models.spineps.memory import Fitting
 from models.spineps.plans import Prepared, SemanticPlans
@@ -91,6 +91,30 @@ def test_linear_resampling_of_logits_is_nnunets(
 
     expected = resample_data_or_seg_to_shape(logits, shape, network_mm, image_mm, **kwargs)
     np.testing.assert_allclose(answer, expected, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("image_mm", "shape"),
+    [((4.4, 0.6, 0.7), (9, 40, 31)), ((0.8, 0.8, 0.8), (33, 30, 27)), ((0.7, 4.0, 0.6), (40, 9, 31))],
+)
+def test_images_are_resampled_as_by_nnunet(image_mm: Spacing, shape: tuple[int, int, int]) -> None:
+    """Where the image's slices are thick, where only the network's are, and where they are thick along another axis."""
+    settings = semantic_settings()["plans"]
+    network_mm = (3.5, 0.9, 0.9) if image_mm[1] < 1 else (0.9, 3.5, 0.9)
+    kwargs = {"is_seg": False, "order": 3, "order_z": 1, "force_separate_z": None}
+    configuration = {"spacing": list(network_mm), "resampling_fn_data_kwargs": kwargs}
+    settings["configurations"]["3d_fullres"].update(configuration)
+    image = np.random.default_rng(3).normal(100, 30, shape).astype(np.float32)
+    ours = SemanticPlans(settings, "3d_fullres")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delattr(SemanticPlans, "_resampling")
+        answer = ours.prepare(image, image_mm).data
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plans, "thick_axis", lambda *_: None)
+        expected = ours.prepare(image, image_mm).data
+
+    np.testing.assert_allclose(answer, expected, atol=1e-4)
 
 
 @pytest.mark.slow
