@@ -35,6 +35,12 @@ def text(
     )
 
 
+def polygon(points: list[Point], fill: str) -> str:
+    """Return a filled outline."""
+    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polygon points="{corners}" fill="{fill}" stroke="{INK}" stroke-width="2"/>'
+
+
 def arc(centre: Point, radius: float, first: float, last: float, colour: str) -> str:
     """Return an arc between two directions in degrees, clockwise from the right."""
     (x0, y0), (x1, y1) = (along(centre, angle, radius) for angle in (first, last))
@@ -123,8 +129,7 @@ def curve(left: float, names: list[str], plates: tuple[str, str], title: str) ->
             along(along(centre, tilt, u * wide / 2), tilt + 90, v * high / 2)
             for u, v in ((-1, -1), (1, -1), (1, 1), (-1, 1))
         ]
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
-        parts.append(f'<polygon points="{points}" fill="{BONE}" stroke="{INK}" stroke-width="2"/>')
+        parts.append(polygon(corners, BONE))
         parts.append(text(shifted(centre, 0, 6), name, size=15))
         if i in (0, count - 1):
             a, b = corners[:2] if plates[0 if i == 0 else 1] == "upper" else (corners[3], corners[2])
@@ -138,12 +143,6 @@ def curve(left: float, names: list[str], plates: tuple[str, str], title: str) ->
     parts.append(text((left + 170, 475), which, COLOURS["angle"], size=16))
     parts.append(text((left + 170, 498), "positive: lordosis, negative: kyphosis", COLOURS["angle"], size=14))
     return parts
-
-
-def polygon(points: list[Point], fill: str) -> str:
-    """Return a filled outline."""
-    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polygon points="{corners}" fill="{fill}" stroke="{INK}" stroke-width="2"/>'
 
 
 def two_bodies() -> list[str]:
