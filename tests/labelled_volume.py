@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,38 +56,22 @@ def result_of(subregions: Labels, vertebrae: Labels, affine: NDArray[np.float64]
     )
 
 
-def painted_finely(grid: VolumeGrid, column: Column, times: int) -> tuple[Labels, Labels, NDArray[np.float64]]:
-    """The truth of a phantom painted with a pen `times` finer than its pixels, which are then sampled at their centres.
-
-    Painted on its own grid, an outline reaches up to half a pixel too far and an end-plate is a whole number of
-    pixels thick: that is the pen's error, not that of a measurement.
+def painted(grid: VolumeGrid, column: Column) -> tuple[Labels, Labels, NDArray[np.float64]]:
+    """The truth of a phantom in the middle plane of each slice, without what a thick slice averages.
 
     Returns:
         Structures, vertebrae, and the affine to LPS mm.
     """
     plane = grid.plane
     row, column_mm = plane.pixel_mm
-    fine = replace(
-        plane,
-        shape=(plane.shape[0] * times, plane.shape[1] * times),
-        pixel_mm=(row / times, column_mm / times),
-        origin=(plane.origin[0] - column_mm / 2, plane.origin[1] - row / 2),
-    )
-    middle = slice(times // 2, None, times)
     structures, vertebrae = [], []
     for x in grid.xs:
-        painted = Plane(fine, float(x), np.zeros(fine.shape, np.uint8))
-        column.paint(painted)
-        _, structure, vertebra = painted.numbers()
-        structures.append(structure[middle, middle])
-        vertebrae.append(vertebra[middle, middle])
+        section = Plane(plane, float(x), np.zeros(plane.shape, np.uint8))
+        column.paint(section)
+        _, structure, vertebra = section.numbers()
+        structures.append(structure)
+        vertebrae.append(vertebra)
     affine = np.eye(4)
     affine[:3, :3] = [[grid.slice_mm, 0, 0], [0, 0, column_mm], [0, -row, 0]]
     affine[:3, 3] = [grid.xs[0], plane.origin[0], -plane.origin[1]]
     return np.stack(structures), np.stack(vertebrae), affine
-
-
-def painted_end_plate_mm(end_plate_mm: float, fine_mm: float) -> float:
-    """How thick an end-plate is that the pen paints: whole pixels, and almost one less where it leaves the grid."""
-    width = max(1, round(end_plate_mm / fine_mm))
-    return (width - 0.85 if width > 1 else 1.0) * fine_mm

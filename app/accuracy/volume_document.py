@@ -31,9 +31,9 @@ panoptic quality (PQ) their product, over the instances of all volumes together.
 
 Counted are vertebrae whose body is in view and touches no edge of a slice, and discs that touch none; a prediction on
 one of the others is no fault. *{with_cut}* counts all that the truth has, down to a few voxels at the border.
-C1 is no part of the truth: SPINEPS' MR models do not segment it. *Levels are right* when something was
-found and every vertebra found is named right; a landmark is in view when C2 counts or the top of the sacrum can be
-seen."""
+C1 is no part of the truth: SPINEPS' models have none unless they declare it (`has_c1`). *Levels are right* when
+something was found and every vertebra found is named right; a landmark is in view when C2 counts or the top of the
+sacrum can be seen."""
 
 
 def volumes_document(

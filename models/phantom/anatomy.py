@@ -182,8 +182,8 @@ def _lumbar_pitches(rng: np.random.Generator, count: int) -> NDArray[np.float64]
 def _whole_pitches(rng: np.random.Generator, chain: tuple[str, ...]) -> NDArray[np.float64]:
     """Cervical lordosis, thoracic kyphosis, lumbar lordosis; the person stands or lies about upright.
 
-    Lordosis from C2 to C7: 13 ± 15 degrees (Guo et al. 2018, doi 10.1186/s13018-018-0854-6: 12.7 in people without
-    complaints), a little wider spread than theirs, for those with. Nobody lies in a scanner with the chin on the chest.
+    Lordosis from C2 to C7 comes out at 10.5 ± 15.5 degrees over 600 people (Guo et al. 2018,
+    doi 10.1186/s13018-018-0854-6: 12.7 on average in people without complaints); the spread is ours.
     """
     lordosis, kyphosis = rng.normal(2.6, 2.8), np.clip(rng.normal(36, 11), 12, 70)
     lumbar = np.clip(rng.normal(46, 13), 8, 80)

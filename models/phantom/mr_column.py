@@ -183,8 +183,8 @@ class Column:
     def _paint_atlas(self, plane: Plane, axis: Place) -> None:
         """C1: the anterior arch before the dens, the posterior arch behind the canal, lateral masses between.
 
-        No structure in the truth, as SPINEPS' MR models have it: it has no body, and with the dens it would make a
-        vertebra of its own of which C2 loses its half.
+        No structure in the truth, as in SPINEPS' models unless they declare `has_c1`: it has no body, and with the dens
+        it would make a vertebra of its own of which C2 loses its half.
         """
         vertebra, a = axis.vertebra, abs(axis.x)
         depth = CANAL_MM["C2"][0] * self.person.canal

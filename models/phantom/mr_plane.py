@@ -1,14 +1,15 @@
 """One sagittal plane of an MR phantom, painted part by part.
 
 A plane is painted into one integer image; each pixel carries tissue, structure and vertebra at once, so that what
-is drawn and what is true cannot differ.
+is drawn and what is true cannot differ. A pixel belongs to an outline when its centre does, so that nothing grows or
+shrinks with the size of the pixels.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from skimage.draw import polygon
 
 from models.phantom.mr_tissues import Tissue
 from models.phantom.solids import Outline
@@ -41,25 +42,24 @@ class Plane:
     grid: PlaneGrid
     x: float
     background: NDArray[np.uint8]
-    _image: Image.Image = field(init=False)
-    _pen: ImageDraw.ImageDraw = field(init=False)
+    _painted: NDArray[np.int32] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._image = Image.fromarray(self.background.astype(np.int32))
-        self._pen = ImageDraw.Draw(self._image)
+        self._painted = self.background.astype(np.int32)
 
     def fill(self, uv: Outline, tissue: Tissue, structure: int = 0, vertebra: int = 0) -> None:
         """Paint a closed outline (n, 2) in mm; what lies outside the plane costs nothing."""
-        points = self._in_view(uv)
-        if points is not None:
-            self._pen.polygon(points, fill=tissue * TISSUE + structure * STRUCTURE + vertebra * VERTEBRA)
+        inside = self._inside(uv)
+        if inside is not None:
+            self._painted[inside] = tissue * TISSUE + structure * STRUCTURE + vertebra * VERTEBRA
 
     def stroke(self, uv: Outline, width_mm: float, tissue: Tissue, structure: int = 0, vertebra: int = 0) -> None:
         """Paint an open line (n, 2) in mm, at least a pixel wide."""
-        points = self._in_view(uv)
-        if points is not None:
-            value = tissue * TISSUE + structure * STRUCTURE + vertebra * VERTEBRA
-            self._pen.line(points, fill=value, width=max(1, round(width_mm / self.grid.mm)), joint="curve")
+        line = np.asarray(uv, float)
+        along = np.gradient(line, axis=0)
+        across = np.stack([-along[:, 1], along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True)
+        half = max(width_mm, self.grid.mm) / 2
+        self.fill(np.concatenate([line + half * across, (line - half * across)[::-1]]), tissue, structure, vertebra)
 
     def bone(self, uv: Outline, cortex_mm: float, marrow: Tissue, structure: int = 0, vertebra: int = 0) -> None:
         """Paint a closed outline as bone: a dark rim of `cortex_mm` around marrow."""
@@ -71,29 +71,25 @@ class Plane:
 
     def void(self, uv: Outline) -> None:
         """Take the signal from a closed outline (n, 2) in mm and leave what is true there."""
-        points = self._in_view(uv)
-        if points is None:
-            return
-        mask = Image.new("L", self._image.size)
-        ImageDraw.Draw(mask).polygon(points, fill=1)
-        painted = np.asarray(self._image)
-        dark = np.where(np.asarray(mask) > 0, painted - painted % STRUCTURE + Tissue.METAL, painted)
-        self._image = Image.fromarray(dark.astype(np.int32))
-        self._pen = ImageDraw.Draw(self._image)
+        inside = self._inside(uv)
+        if inside is not None:
+            painted = self._painted[inside]
+            self._painted[inside] = painted - painted % STRUCTURE + Tissue.METAL
 
     def numbers(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
         """Return tissue, structure and vertebra of each pixel, each (rows, columns) uint8."""
-        painted = np.asarray(self._image)
         return (
-            (painted % STRUCTURE).astype(np.uint8),
-            (painted // STRUCTURE % STRUCTURE).astype(np.uint8),
-            (painted // VERTEBRA).astype(np.uint8),
+            (self._painted % STRUCTURE).astype(np.uint8),
+            (self._painted // STRUCTURE % STRUCTURE).astype(np.uint8),
+            (self._painted // VERTEBRA).astype(np.uint8),
         )
 
-    def _in_view(self, uv: Outline) -> list[tuple[float, float]] | None:
+    def _inside(self, uv: Outline) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
+        """Rows and columns of the pixels whose centres lie in an outline; None where it is out of view."""
         points = self.grid.to_pixels(uv)
         rows, columns = self.grid.shape
         low, high = points.min(0), points.max(0)
-        if high[0] < -1 or high[1] < -1 or low[0] > columns or low[1] > rows:
+        if high[0] < 0 or high[1] < 0 or low[0] > columns or low[1] > rows:
             return None
-        return [(float(x), float(y)) for x, y in points]
+        found: tuple[NDArray[np.intp], NDArray[np.intp]] = polygon(points[:, 1], points[:, 0], self.grid.shape)
+        return found

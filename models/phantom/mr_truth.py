@@ -22,12 +22,11 @@ from models.phantom.mr_plane import Plane, PlaneGrid
 from models.phantom.mr_surroundings import Surroundings
 from models.phantom.mr_tissues import Tissue
 from models.phantom.mr_vertebra import Look
-from models.phantom.solids import Outline, axis_outline, body_outline, ellipse
+from models.phantom.solids import AXIS_LOWER, Outline, axis_outline, body_outline, ellipse
 
 Points = NDArray[np.float64]
 # Points of a body's outline where one side ends and the next begins: upper, posterior, lower, anterior.
 SIDES = (0, 10, 16, 26, 32)
-AXIS_LOWER = 12  # points of the axis' outline along its lower end-plate, from front to back
 AXIS_MM = 9.0  # of its walls above its lower end-plate
 OUTLINE_STEP_MM = 0.1
 ENDS, RIM, MIDDLE = 0.08, 0.1, 0.1  # shares of a side: rounded ends that do not count; its rims; around its middle
@@ -95,19 +94,22 @@ def drawn_person(
     return grid, Column.draw(rng, spine, Surroundings.draw(rng, spine, grid.plane)), spine.findings
 
 
-def true_measures(column: Column, levels: Collection[str], *, end_plate_mm: float | None = None) -> PersonTruth:
+def true_measures(column: Column, levels: Collection[str], *, pixel_mm: float = 0.0) -> PersonTruth:
     """Measure a person's anatomy at some levels, each with what follows it downwards.
 
     Args:
         column: of the person.
         levels: to be measured.
-        end_plate_mm: thickness of the end-plates if not the person's own: what a pen of whole pixels makes of it.
+        pixel_mm: of the grid that the person is painted on, where no end-plate is thinner than a pixel.
     """
-    thickness = column.person.endplate if end_plate_mm is None else end_plate_mm
     # The sacrum's parts are one: of S1 only the upper end-plate means anything.
     chain = [item for item in column.spine.vertebrae if item.level[0] != "S" or item.level == "S1"]
     looks = dict(zip((item.level for item in column.spine.vertebrae), column.looks, strict=True))
-    bodies = {item.level: _body(item, thickness) for item in chain if not _bursts(item, looks[item.level])}
+    bodies = {
+        item.level: _body(item, max(pixel_mm, column.person.end_plate_mm(item)))
+        for item in chain
+        if not _bursts(item, looks[item.level])
+    }
     pairs = [(a.level, b.level) for a, b in zip(chain, chain[1:], strict=False) if {a.level, b.level} <= bodies.keys()]
     followed = [(above, bodies[above], bodies[below]) for above, below in pairs]
     places = [place for place, item in enumerate(chain) if item.level in levels and item.level != "S1"]
@@ -126,14 +128,15 @@ def true_measures(column: Column, levels: Collection[str], *, end_plate_mm: floa
 
 def _body(vertebra: Vertebra, end_plate: float) -> BodyTruth:
     if vertebra.level == "C2":
-        sides, grown = _axis_sides(vertebra), 0.0  # the phantom's axis has no end-plate in the midline
+        sides = _axis_sides(vertebra)
     else:
         outline = body_outline(vertebra.size, vertebra.shape)
         outline = np.concatenate([outline, outline[:1]])
         sides = [outline[start : stop + 1] for start, stop in zip(SIDES, SIDES[1:], strict=False)]
-        grown = end_plate / 2
-    corners, middles = _four_sides([_dense(side) for side in sides])
-    corners, middles = _with_end_plates(corners, middles, grown)
+    upper, posterior, lower, anterior = (_dense(side) for side in sides)
+    corners, middles = _four_sides(
+        [_moved_out(upper, end_plate / 2), posterior, _moved_out(lower, end_plate / 2), anterior]
+    )
     x, placed = vertebra.to_phantom(0.0, np.concatenate([corners, middles]))
     points = np.column_stack([np.full(len(placed), x), placed])
     further, beside = vertebra.to_phantom(1.0, np.zeros((1, 2)))
@@ -213,17 +216,10 @@ def _middle_of(side: Outline, start: Points, end: Points) -> Points:
     return np.asarray((start + end) / 2 + off[np.abs(t - 0.5) < MIDDLE].mean() * normal)
 
 
-def _with_end_plates(corners: Outline, middles: Outline, grown: float) -> tuple[Outline, Outline]:
-    """Move upper and lower side outwards, the corners along the walls."""
-    moved, middles = corners.copy(), middles.copy()
-    for which, (first, second) in enumerate(((0, 1), (2, 3))):
-        edge = (corners[second] - corners[first]) / np.linalg.norm(corners[second] - corners[first])
-        outward = np.array([edge[1], -edge[0]])
-        for corner in (first, second):
-            wall = corners[corner] - corners[3 - corner]
-            moved[corner] += wall * grown / (wall @ outward)
-        middles[which] += grown * outward
-    return moved, middles
+def _moved_out(side: Outline, distance: float) -> Outline:
+    """A side of a body, which lies to its right, moved away from it by a distance in mm."""
+    along = np.gradient(side, axis=0)
+    return side + distance * np.stack([along[:, 1], -along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True)
 
 
 def _listhesis(upper: BodyTruth, lower: BodyTruth) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.phantom.anatomy import Vertebra
 from models.phantom.mr_plane import Plane
 from models.phantom.mr_tissues import Tissue
-from models.phantom.solids import Outline, axis_outline, body_outline, chaikin, ellipse
+from models.phantom.solids import AXIS_LOWER, Outline, axis_outline, body_outline, chaikin, ellipse
 
 SACRUM = 26
 VERTEBRA_NUMBER: dict[str, int] = {
@@ -31,13 +31,18 @@ CANAL_MM: dict[str, tuple[float, float]] = {
     "L1": (16.8, 11.4), "L2": (16.4, 11.6), "L3": (16.2, 11.9), "L4": (16.6, 12.3), "L5": (17.0, 13.2),
     "L6": (17.0, 13.6), "S1": (14.0, 14.0), "S2": (9.0, 10.0), "S3": (5.5, 7.0), "S4": (3.0, 5.0),
 }  # fmt: skip
+LEAST_END_PLATE_MM = 0.9  # a voxel of the labels that networks learn from
 LUMBAR_SPINOUS = ((0, -0.05), (0.9, 0.02), (1.0, 0.3), (0.88, 0.72), (0, 0.5))
 RIGHT_LEFT = {"costal": (44, 43), "superior": (46, 45), "inferior": (48, 47)}
 
 
 @dataclass(frozen=True)
 class Person:
-    """What all vertebrae of one person have in common; lengths in mm, the rest fractions."""
+    """What all vertebrae of one person have in common; lengths in mm, the rest fractions.
+
+    endplate: thickness of the end-plates as a fraction of a body's depth: an image hardly shows where a dark end-plate
+        ends and a dark disc begins, so people must not differ there by more than an annotator could know.
+    """
 
     cortex: float
     endplate: float
@@ -55,8 +60,8 @@ class Person:
     def draw(rng: np.random.Generator, stature: float) -> "Person":
         """Draw a person of a stature."""
         return Person(
-            cortex=rng.uniform(0.4, 1.4),
-            endplate=rng.uniform(0.7, 1.5),
+            cortex=rng.uniform(0.4, 1.0),
+            endplate=rng.uniform(0.03, 0.042),
             canal=stature**0.5 * rng.uniform(0.84, 1.2),
             arch_thickness=rng.uniform(4.5, 7.5) * stature,
             spinous_length=stature * rng.uniform(0.75, 1.2),
@@ -67,6 +72,10 @@ class Person:
             waist=rng.uniform(0.03, 0.3),
             annulus_share=rng.uniform(0.2, 0.5),
         )
+
+    def end_plate_mm(self, vertebra: Vertebra) -> float:
+        """How thick a vertebra's end-plates are, half of it in the body and half in the disc."""
+        return max(LEAST_END_PLATE_MM, self.endplate * vertebra.size[1])
 
 
 @dataclass(frozen=True)
@@ -147,9 +156,11 @@ def paint_disc(plane: Plane, above: Place, below: Place, look: Look, person: Per
     backwards = (top[0] - top[-1]) / (np.linalg.norm(top[0] - top[-1]) + 1e-6)
     front = (top[-1] + bottom[0]) / 2 - backwards * max(look.bulge[0], -0.5)
     back = (top[0] + bottom[-1]) / 2 + backwards * max(look.bulge[1], -0.5)
-    inwards = np.array([0.0, 0.3 * above.vertebra.size[2]])
-    outline = np.concatenate([[top[-1] - inwards], [top[-1]], [front], [bottom[0]], [bottom[0] + inwards],
-                              [bottom[-1] + inwards], [bottom[-1]], [back], [top[0]], [top[0] - inwards]])  # fmt: skip
+    # Far enough into both bodies, which are painted over it, that their hollow end-plates leave no gap.
+    over = above(upper[[26, 16]] * [0.7, 1.0] - [0.0, 0.2 * above.vertebra.size[2]])
+    under = below(lower[[0, 10]] * [0.7, 1.0] + [0.0, 0.2 * below.vertebra.size[2]])
+    outline = np.concatenate([over[:1], [top[-1]], [front], [bottom[0]], under, [bottom[-1]], [back], [top[0]],
+                              over[1:]])  # fmt: skip
     if above.vertebra.fused_below:
         plane.bone(outline, person.cortex, Tissue.MARROW, 100, 100 + number)
         return
@@ -198,12 +209,13 @@ def paint_body(plane: Plane, place: Place, look: Look, person: Person, beside: T
         _carve_waist(plane, place, look, beside)
     if place.side > 0.93 or sacral:
         if vertebra.level == "S1":
-            plane.stroke(place(outline[0:11]), person.endplate, Tissue.CORTEX, SACRUM, SACRUM)
+            plane.stroke(place(outline[0:11]), person.end_plate_mm(vertebra), Tissue.CORTEX, SACRUM, SACRUM)
         return
-    if not dens:
-        if vertebra.level != "C2":
-            plane.stroke(place(outline[0:11]), person.endplate, Tissue.CORTEX, 62, 200 + number)
-        plane.stroke(place(outline[16:27]), person.endplate, Tissue.CORTEX, 62, 200 + number)
+    plates = [outline[:AXIS_LOWER] if dens else outline[16:27]]
+    if vertebra.level != "C2":
+        plates.append(outline[0:11])
+    for plate in plates:
+        plane.stroke(place(plate), person.end_plate_mm(vertebra), Tissue.CORTEX, 62, 200 + number)
 
 
 def _carve_waist(plane: Plane, place: Place, look: Look, beside: Tissue) -> None:

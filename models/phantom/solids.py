@@ -137,6 +137,9 @@ def body_truth(vertebra: Vertebra) -> Outline:
     return points if vertebra.level == "C2" else points[ConvexHull(points).vertices]
 
 
+AXIS_LOWER = 12  # points of the axis' outline along its lower end-plate, from front to back
+
+
 def axis_outline(vertebra: Vertebra) -> Outline:
     """The axis with its dens from the side: (n, 2) of (u, v), mm, in its own frame, closed."""
     _, d, h = vertebra.size

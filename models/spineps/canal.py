@@ -58,8 +58,7 @@ class Canal:
         chords = np.mean([self._chords(middle + shift * along, across) for shift in SHIFTS_MM], axis=0)
         if chords.max() < LEAST_MM:
             return None
-        lateral = float(np.average(np.arange(len(chords)), weights=chords))
-        diameter = float(np.interp(lateral, np.arange(len(chords)), chords))
+        diameter = _at(float(np.average(np.arange(len(chords)), weights=chords)), chords)
         return (diameter, float(chords.sum()) * self.spacing[2] * upright) if diameter >= LEAST_MM else None
 
     def _across(self, middle: Points, backwards: Points) -> tuple[Points, float]:
@@ -102,6 +101,14 @@ class Canal:
         places = points_mm / self.spacing - self.origin
         places[:, 2] = np.rint(places[:, 2])  # slices are thick: within one nothing is known of the course
         return np.asarray(ndimage.map_coordinates(self.occupancy, places.T, order=1), np.float32)
+
+
+def _at(place: float, chords: Points) -> float:
+    """The chord between slices, on the parabola through the three nearest: a canal is round."""
+    nearest = int(np.clip(round(place), 1, len(chords) - 2))
+    before, own, after = chords[nearest - 1 : nearest + 2]
+    off = place - nearest
+    return float(own + off * (after - before) / 2 + off**2 * ((before + after) / 2 - own))
 
 
 def _runs(inside: NDArray[np.bool_]) -> list[slice]:

@@ -13,16 +13,14 @@ from models.phantom.mr import MrRegion, mr_phantom
 from models.phantom.mr_truth import PersonTruth, drawn_person, true_measures
 from models.quantity import Quantity
 from models.spineps.morphometry import VolumeMorphometry, measure_volume
-from tests.labelled_volume import painted_end_plate_mm, painted_finely, result_of
+from tests.labelled_volume import painted, result_of
 
-# The first four of each region from seed 12 that have both ends of the region's curve in view and no anomaly. Left out
-# is 13 in the neck: the disc below C2 is thinner than a voxel and hides an end-plate, and the curve is 5 degrees off.
+# The first four of each region from seed 12 that have both ends of the region's curve in view and no anomaly.
 PEOPLE: tuple[tuple[int, MrRegion], ...] = (
-    *((seed, "cervical") for seed in (14, 15, 16, 17)),
+    *((seed, "cervical") for seed in (13, 14, 15, 16)),
     *((seed, "thoracic") for seed in (12, 14, 16, 17)),
     *((seed, "lumbar") for seed in (12, 13, 14, 16)),
 )
-TIMES_FINER = 7
 # Bound, of which share of the values, and no value beyond: in voxels within a slice for lengths, else degrees or a
 # share. Half a voxel and 2 degrees are what is asked for; a few end-plates that run along the rows miss them, since a
 # mask tells the place of such an edge to half a voxel only.
@@ -30,12 +28,12 @@ BOUNDS: dict[str, tuple[float, float, float]] = {
     "anterior height": (0.5, 0.95, 1.0),
     "middle height": (0.5, 0.95, 1.0),
     "posterior height": (0.5, 0.95, 1.0),
-    "wedge angle": (2.0, 0.9, 4.0),
-    "listhesis": (0.5, 0.9, 1.0),
+    "wedge angle": (2.0, 0.95, 4.0),
+    "listhesis": (0.5, 0.95, 1.0),
     "disc height": (0.5, 0.95, 1.0),
     "disc height index": (0.05, 0.95, 0.1),
-    "canal diameter": (0.5, 0.9, 1.0),
-    "canal area": (0.1, 0.9, 0.2),
+    "canal diameter": (0.5, 0.95, 1.0),
+    "canal area": (0.1, 0.95, 0.2),
     "lordosis": (2.0, 1.0, 2.0),
 }
 LENGTHS = {"anterior height", "middle height", "posterior height", "listhesis", "disc height", "canal diameter"}
@@ -86,11 +84,10 @@ def deviations() -> tuple[Deviation, ...]:
     found = []
     for seed, region in PEOPLE:
         grid, column, _ = drawn_person(seed, region=region)
-        structures, vertebrae, affine = painted_finely(grid, column, TIMES_FINER)
+        structures, vertebrae, affine = painted(grid, column)
         result = result_of(structures, vertebrae, affine)
         levels = {s.segment_number: s.level or "" for s in result.vertebrae}
-        painted = painted_end_plate_mm(column.person.endplate, grid.plane.mm / TIMES_FINER)
-        truth = true_measures(column, set(levels.values()), end_plate_mm=painted)
+        truth = true_measures(column, set(levels.values()), pixel_mm=grid.plane.mm)
         for kind, level, quantity, true in compared(measure_volume(result, affine), truth, levels):
             if quantity is not None:
                 scale = grid.plane.mm if kind in LENGTHS else 1.0
