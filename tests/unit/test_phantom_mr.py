@@ -7,6 +7,9 @@ import pytest
 
 from models.phantom.anatomy import draw_whole_spine
 from models.phantom.mr import LEVEL_NAMES, REGIONS, MrPhantom, MrRegion, draw_grid, draw_scene, mr_phantom
+from models.phantom.mr_column import Column
+from models.phantom.mr_plane import Plane, PlaneGrid
+from models.phantom.mr_surroundings import Surroundings
 from models.phantom.mr_tissues import Tissue
 from models.phantom.mr_vertebra import SACRUM, VERTEBRA_NUMBER
 
@@ -65,7 +68,7 @@ def test_vertebrae_follow_each_other_from_head_to_foot_with_their_discs_between(
 
 
 def test_the_atlas_is_drawn_but_no_part_of_the_truth() -> None:
-    """SPINEPS' MR models do not segment it. Its arches lie before and behind the dens."""
+    """SPINEPS' models have none unless they declare it. Its arches lie before and behind the dens."""
     rng = np.random.default_rng(4)
     spine = draw_whole_spine(rng)
     scene = draw_scene(rng, draw_grid(rng, spine, "cervical"), spine)
@@ -77,6 +80,45 @@ def test_the_atlas_is_drawn_but_no_part_of_the_truth() -> None:
     assert columns.min() < np.median(axis) < columns.max()
     assert VERTEBRA_NUMBER["C1"] not in scene.vertebrae
     assert not (scene.subregions[scene.vertebrae == 0] == BODY).any()
+
+
+def painted_plane(outline: list[tuple[float, float]], *, width: float | None = None) -> list[tuple[int, int]]:
+    """Rows and columns of what an outline, or a line of a width, paints on a grid of 1 mm."""
+    plane = Plane(PlaneGrid((8, 8), (1.0, 1.0), (0.0, 0.0)), 0.0, np.zeros((8, 8), np.uint8))
+    if width is None:
+        plane.fill(np.array(outline), Tissue.MARROW)
+    else:
+        plane.stroke(np.array(outline), width, Tissue.MARROW)
+    return [(int(row), int(column)) for row, column in np.argwhere(plane.numbers()[0])]
+
+
+def test_a_pixel_is_painted_when_its_centre_is_inside() -> None:
+    """Nothing grows or shrinks with the pixels' size; a line is at least one pixel wide."""
+    assert painted_plane([(1.6, 2.4), (4.4, 2.4), (4.4, 4.6), (1.6, 4.6)]) == [
+        (row, column) for row in (3, 4) for column in (2, 3, 4)
+    ]
+    assert painted_plane([(1.6, 4.2), (5.4, 4.2)], width=0.2) == [(4, column) for column in (2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 5])
+def test_no_disc_lies_before_or_behind_a_body_and_c2_has_its_end_plate(seed: int) -> None:
+    """In the planes through the bodies' own middles, also where a body leans or is hollow in front."""
+    rng = np.random.default_rng(seed)
+    spine = draw_whole_spine(rng)
+    grid = PlaneGrid((900, 400), (1.0, 1.0), tuple(np.min([v.centre[1:] for v in spine.vertebrae], 0) - [100, 100]))
+    column = Column.draw(rng, spine, Surroundings.draw(rng, spine, grid))
+
+    for vertebra in spine.vertebrae[1:-4]:
+        plane = Plane(grid, float(vertebra.centre[0]), np.zeros(grid.shape, np.uint8))
+        column.paint(plane)
+        u, v = np.meshgrid(np.linspace(-0.7, 0.7, 60), np.linspace(-0.25, 0.25, 40))
+        around = np.stack([u.ravel() * vertebra.size[1], v.ravel() * vertebra.size[2]], 1)
+        columns, rows = np.rint(grid.to_pixels(vertebra.to_phantom(0.0, around)[1])).astype(int).T
+        assert DISC not in plane.numbers()[1][rows, columns], vertebra.level
+
+    axis = Plane(grid, float(spine.vertebrae[0].centre[0]), np.zeros(grid.shape, np.uint8))
+    column.paint(axis)
+    assert (axis.numbers()[2] == 200 + VERTEBRA_NUMBER["C2"]).sum() > 5
 
 
 def test_left_structures_lie_to_the_patients_left() -> None:
