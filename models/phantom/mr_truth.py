@@ -219,7 +219,8 @@ def _middle_of(side: Outline, start: Points, end: Points) -> Points:
 def _moved_out(side: Outline, distance: float) -> Outline:
     """A side of a body, which lies to its right, moved away from it by a distance in mm."""
     along = np.gradient(side, axis=0)
-    return side + distance * np.stack([along[:, 1], -along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True)
+    outward = np.stack([along[:, 1], -along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True)
+    return np.asarray(side + distance * outward)
 
 
 def _listhesis(upper: BodyTruth, lower: BodyTruth) -> tuple[float, float]:
