@@ -1,4 +1,4 @@
-"""Labelmaps in SPINEPS' scheme as the result of an engine, and truth of an MR phantom painted finely."""
+"""Labelmaps in SPINEPS' scheme as the result of an engine, and the truth of an MR phantom without thick slices."""
 
 from __future__ import annotations
 
