@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skimage.draw import polygon
 
 from models.phantom.mr_tissues import Tissue
-from models.phantom.solids import Outline
+from models.phantom.solids import Outline, moved_aside
 
 TISSUE, STRUCTURE, VERTEBRA = 1, 256, 65536  # places of the three numbers in a pixel
 
@@ -56,10 +56,9 @@ class Plane:
     def stroke(self, uv: Outline, width_mm: float, tissue: Tissue, structure: int = 0, vertebra: int = 0) -> None:
         """Paint an open line (n, 2) in mm, at least a pixel wide."""
         line = np.asarray(uv, float)
-        along = np.gradient(line, axis=0)
-        across = np.stack([-along[:, 1], along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True)
         half = max(width_mm, self.grid.mm) / 2
-        self.fill(np.concatenate([line + half * across, (line - half * across)[::-1]]), tissue, structure, vertebra)
+        outline = np.concatenate([moved_aside(line, -half), moved_aside(line, half)[::-1]])
+        self.fill(outline, tissue, structure, vertebra)
 
     def bone(self, uv: Outline, cortex_mm: float, marrow: Tissue, structure: int = 0, vertebra: int = 0) -> None:
         """Paint a closed outline as bone: a dark rim of `cortex_mm` around marrow."""

@@ -22,7 +22,7 @@ from models.phantom.mr_plane import Plane, PlaneGrid
 from models.phantom.mr_surroundings import Surroundings
 from models.phantom.mr_tissues import Tissue
 from models.phantom.mr_vertebra import Look
-from models.phantom.solids import AXIS_LOWER, Outline, axis_outline, body_outline, ellipse
+from models.phantom.solids import AXIS_LOWER, Outline, axis_outline, body_outline, ellipse, moved_aside
 
 Points = NDArray[np.float64]
 # Points of a body's outline where one side ends and the next begins: upper, posterior, lower, anterior.
@@ -135,7 +135,7 @@ def _body(vertebra: Vertebra, end_plate: float) -> BodyTruth:
         sides = [outline[start : stop + 1] for start, stop in zip(SIDES, SIDES[1:], strict=False)]
     upper, posterior, lower, anterior = (_dense(side) for side in sides)
     corners, middles = _four_sides(
-        [_moved_out(upper, end_plate / 2), posterior, _moved_out(lower, end_plate / 2), anterior]
+        [moved_aside(upper, end_plate / 2), posterior, moved_aside(lower, end_plate / 2), anterior]
     )
     x, placed = vertebra.to_phantom(0.0, np.concatenate([corners, middles]))
     points = np.column_stack([np.full(len(placed), x), placed])
@@ -214,13 +214,6 @@ def _meeting(first: tuple[Points, Points], second: tuple[Points, Points]) -> Poi
 def _middle_of(side: Outline, start: Points, end: Points) -> Points:
     t, off, normal = _across(side, start, end)
     return np.asarray((start + end) / 2 + off[np.abs(t - 0.5) < MIDDLE].mean() * normal)
-
-
-def _moved_out(side: Outline, distance: float) -> Outline:
-    """A side of a body, which lies to its right, moved away from it by a distance in mm."""
-    along = np.gradient(side, axis=0)
-    outward = np.stack([along[:, 1], -along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True)
-    return np.asarray(side + distance * outward)
 
 
 def _listhesis(upper: BodyTruth, lower: BodyTruth) -> tuple[float, float]:

@@ -74,6 +74,13 @@ def chaikin(outline: Outline, passes: int = 2) -> Outline:
     return outline
 
 
+def moved_aside(line: Outline, distance: float) -> Outline:
+    """A line (n, 2) moved across its direction by a distance in mm; a part of a body's outline moves away from it."""
+    along = np.gradient(line, axis=0)
+    across = np.stack([along[:, 1], -along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True)
+    return np.asarray(line + distance * across)
+
+
 def ellipse(centre: tuple[float, float], half_u: float, half_v: float, turn: float = 0.0, points: int = 20) -> Outline:
     """An ellipse with its half axes in mm, turned by `turn` radians."""
     t = np.linspace(0, 2 * np.pi, points, endpoint=False)

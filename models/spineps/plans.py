@@ -81,9 +81,7 @@ class SemanticPlans:
 
     def resample_back(self, values: NDArray[np.float16], prepared: Prepared) -> Tensor:
         """(channels, …) at the plans' spacing → at the image's, on the box."""
-        settings = self.settings["resampling_fn_probabilities_kwargs"]
-        orders = (settings["is_seg"], settings["order"], settings.get("order_z"))
-        if self.settings["resampling_fn_probabilities"] == NNUNET_RESAMPLING and orders == (False, 1, 1):
+        if self._interpolates("resampling_fn_probabilities", order=1, between_slices=1):
             return resample_linearly(torch.from_numpy(values).float(), prepared.cropped)
         resample = self._resampling("resampling_fn_probabilities")
         return torch.from_numpy(resample(values, prepared.cropped, self.spacing, prepared.spacing))
@@ -91,10 +89,15 @@ class SemanticPlans:
     def _resample(self, image: NDArray[np.float32], shape: Sequence[int], along: Sequence[float]) -> Any:
         settings = self.settings["resampling_fn_data_kwargs"]
         axis = thick_axis(along, self.spacing) if settings.get("force_separate_z") is None else None
-        orders = (settings["is_seg"], settings["order"], settings.get("order_z"))
-        if axis is None or self.settings["resampling_fn_data"] != NNUNET_RESAMPLING or orders != (False, 3, 1):
+        if axis is None or not self._interpolates("resampling_fn_data", order=3, between_slices=1):
             return self._resampling("resampling_fn_data")(image, shape, along, self.spacing)
         return np.stack([resample_slices(channel, shape, axis) for channel in image])
+
+    def _interpolates(self, name: str, *, order: int, between_slices: int) -> bool:
+        """Whether a resampling is nnU-Net's own, by splines of these orders."""
+        settings = self.settings[f"{name}_kwargs"]
+        orders = (settings["is_seg"], settings["order"], settings.get("order_z"))
+        return self.settings[name] == NNUNET_RESAMPLING and orders == (False, order, between_slices)
 
     def _normalised(self, values: NDArray[np.float32], channel: int) -> NDArray[np.float32]:
         from nnunetv2.preprocessing.normalization import default_normalization_schemes  # noqa: PLC0415 - first use
