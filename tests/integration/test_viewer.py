@@ -3,13 +3,11 @@
 A picture of the viewer is the only proof that a radiologist sees a result; DICOM that validates is none.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 from pydicom.dataset import Dataset
 
 from models.contracts import FoundStructure
@@ -58,8 +56,6 @@ def shown(npm_modules: Path, shared: Path, tmp_path_factory: pytest.TempPathFact
         for source, segmentation, _ in studies.values():
             running.store([source, segmentation])
         pictures = running.photograph([View(segmentation) for _, segmentation, _ in studies.values()])
-    if "SPONDYL_PICTURES" in os.environ:
-        Image.fromarray(pictures[0]).save(Path(os.environ["SPONDYL_PICTURES"]) / "ohif_overlay.png")
     return {
         name: Shown(picture, labelmap, segmentation)
         for picture, (name, (_, segmentation, labelmap)) in zip(pictures, studies.items(), strict=True)
