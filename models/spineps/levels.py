@@ -28,7 +28,7 @@ BELOW = 3  # vertebrae below that the axis is held against: one of them may be t
 # Where a torn mask hides how narrow it is: its area in the slice against theirs, together with its height (unless the
 # field cuts it) and alone. Those below are not deep.
 DENS_LARGE, DENS_LARGER, CERVICAL_DEPTH_MM = 1.25, 1.7, 22.0
-DENS_NOT_SMALLER, DENS_DEEP = 1.1, 0.7  # a wisp of false bone is tall too: area and depth against theirs, at least
+DENS_NOT_SMALLER, DENS_DEEP = 1.1, 0.62  # a wisp of false bone is tall too: area and depth against theirs, at least
 MIDDLE_MM = 5.0  # on either side of a body's centre: slices that may show the dens
 EXTENT = (1, 99)  # percentiles between which a body's height lies
 SACRUM_MM3 = 1500.0

@@ -64,6 +64,14 @@ def test_a_torn_axis_is_known_by_its_size_and_a_torn_body_below_it_does_not_hide
     assert named(necks).names[:2] == ("C2", "C3")
 
 
+def test_a_long_slender_dens_makes_an_axis_though_the_mean_depth_is_small() -> None:
+    """As measured in a neck of docs/accuracy.md: twice as tall as those below, two thirds as deep."""
+    necks = [BodyShape((0.0, 20.0 * index, 0.0), 12.0, 1.0, 14.4) for index in range(6)]
+    necks[0] = BodyShape((0.0, 0.0, 0.0), 32.6, 0.48, 9.7)
+
+    assert named(necks).names[:2] == ("C2", "C3")
+
+
 @pytest.mark.parametrize(("height", "narrowing", "depth"), [(26.0, 0.4, 8.0), (38.0, 1.5, 6.6)])
 def test_a_wisp_of_false_bone_is_no_axis(height: float, narrowing: float, depth: float) -> None:
     """Tall and narrow on top, or tall and large, but far thinner than the bodies below."""
