@@ -1,7 +1,7 @@
 """MR scenes for training, drawn once and kept on disk; every visit scans them anew, under another contrast."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from models.contracts import MrContrast
 from models.phantom.anatomy import draw_whole_spine
 from models.phantom.mr import MrRegion, VolumeGrid, draw_grid, draw_scene
-from models.phantom.mr_plane import PlaneGrid
 from models.phantom.mr_scanner import Tissues, scan
 from models.training.scenes import HELD_BACK
 
@@ -67,7 +66,7 @@ class MrSceneStore:
         spine = draw_whole_spine(rng)
         regions, shares = zip(*REGION_SHARE, strict=True)
         region = regions[int(rng.choice(len(regions), p=shares))]
-        grid = at_spacing(draw_grid(rng, spine, region, isotropic=bool(rng.random() < 0.08)))
+        grid = worth_training(draw_grid(rng, spine, region, isotropic=bool(rng.random() < 0.08)))
         scene = draw_scene(rng, grid, spine)
         part = path.with_suffix(f".{threading.get_ident()}.part.npz")  # two workers may want the same one
         np.savez_compressed(
@@ -86,17 +85,15 @@ class MrSceneStore:
         return self[int(rng.integers(0, self.count))]
 
 
-def at_spacing(grid: VolumeGrid) -> VolumeGrid:
-    """The same field of view in pixels of the network's size; isotropic ones in slices of its thickness."""
+def worth_training(grid: VolumeGrid) -> VolumeGrid:
+    """The same field of view no higher than `LARGEST_MM`; isotropic ones in slices of the network's thickness."""
     plane = grid.plane
-    height, width = (n * mm for n, mm in zip(plane.shape, plane.pixel_mm, strict=True))
-    height = min(height, LARGEST_MM)
-    shape = (round(height / SPACING_MM[1]), round(width / SPACING_MM[2]))
-    xs, planes, slice_mm = grid.xs, grid.planes, grid.slice_mm
+    shape = (min(plane.shape[0], round(LARGEST_MM / plane.pixel_mm[0])), plane.shape[1])
+    xs, slice_mm = grid.xs, grid.slice_mm
     if grid.planes == 1:
         step = max(1, round(SPACING_MM[0] / slice_mm))
         xs, slice_mm = xs[::step], slice_mm * step
-    return VolumeGrid(PlaneGrid(shape, SPACING_MM[1:], plane.origin), xs, slice_mm, grid.thickness_mm, planes)
+    return replace(grid, plane=replace(plane, shape=shape), xs=xs, slice_mm=slice_mm)
 
 
 def scanned(scene: MrTrainingScene, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,10 +24,11 @@ from models.training.spineps_scenes import (
 PATCH = (16, 192, 144)  # voxels, (R, I, P)
 CLASSES = len(STRUCTURES) + 1
 FEATURES = (16, 32, 48, 96, 128)
-KERNELS = ((1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))
+KERNELS = ((3, 3, 3),) * 5
 STRIDES = ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))
-CONVOLUTIONS = ((1, 2, 2, 2, 2), (2, 2, 2, 1))  # a stage, down and up; the finest stage costs most
+CONVOLUTIONS = ((1, 2, 2, 2, 2), (2, 2, 2, 2))  # a stage, down and up; the finest stage costs most
 DEEP_WEIGHTS = (1.0, 0.4, 0.15)  # of the finest stage, the next, the one after
+TRUTHS = 4  # places within a voxel of the scene at which its truth is read
 CONFIGURATION = "3d_fullres"
 
 
@@ -116,14 +118,18 @@ def build_for_training() -> nn.Module:
 
 @dataclass(frozen=True)
 class Example:
-    """image: (1, R, I, P) float32; classes: (R, I, P) int64."""
+    """A window and what is true in it.
+
+    image: (1, R, I, P) float32. classes: (TRUTHS, R, I, P) int64, the truth read at several places within a voxel of
+    the scene: their mean is the truth between its voxels, as the engine's logits are read between the window's.
+    """
 
     image: Tensor
     classes: Tensor
 
 
 def draw_examples(store: MrSceneStore, rng: np.random.Generator, count: int) -> list[Example]:
-    """Scan one scene and cut windows from it, mirrored and turned by chance."""
+    """Scan one scene and cut windows from it: half of them as the engine does, half turned and scaled by chance."""
     scene = store.draw(rng)
     image = scanned(scene, rng)
     mirrored = bool(rng.random() < 0.5)
@@ -131,34 +137,50 @@ def draw_examples(store: MrSceneStore, rng: np.random.Generator, count: int) -> 
     # x runs to the left in the phantom, the network's first axis to the right: mirrored people run the other way.
     if not mirrored:
         image, classes = image[::-1], classes[::-1]
-    if rng.random() < 0.2:  # narrow stacks, centred roughly
+    if rng.random() < 0.1:  # narrow stacks, centred roughly
         keep = int(rng.integers(4, max(5, image.shape[0])))
         first = int(np.clip((image.shape[0] - keep) / 2 + rng.normal(0, 1.5), 0, max(0, image.shape[0] - keep)))
         image, classes = image[first : first + keep], classes[first : first + keep]
-    factor = scene.tissues.slice_mm / SPACING_MM[0] * float(np.exp(rng.normal(0, 0.08)))
-    examples = []
-    for _ in range(count):
-        grid = _window_grid(image.shape, factor, rng)
-        source = torch.from_numpy(np.ascontiguousarray(image))[None, None]
-        cut = functional.grid_sample(source, grid, mode="bilinear", align_corners=False)
-        truth = torch.from_numpy(classes.astype(np.float32))[None, None]
-        labels = functional.grid_sample(truth, grid, mode="nearest", align_corners=False)
-        low = float(image.min())
-        outside = (grid.abs() > 1).any(-1)[0]
-        cut = torch.where(outside, torch.tensor(low if rng.random() < 0.5 else 0.0), cut[0, 0])
-        examples.append(Example(cut[None], labels[0, 0].long()))
-    return examples
+    source = _in_network_pixels(image, scene.tissues.pixel_mm)
+    truth = torch.from_numpy(classes.astype(np.float32))[None, None]
+    slices = scene.tissues.slice_mm / SPACING_MM[0] * image.shape[0]
+    return [_example(source, truth, slices, rng) for _ in range(count)]
 
 
-def _window_grid(shape: tuple[int, ...], factor: float, rng: np.random.Generator) -> Tensor:
-    """A window's voxels in the scene, (1, R, I, P, 3) as grid_sample wants it: turned, scaled, shifted a little."""
-    angle, scale = rng.normal(0, 0.09), np.exp(rng.normal(0, 0.10, 2))
-    size = np.array([PATCH[0] / factor, PATCH[1] * scale[0], PATCH[2] * scale[1]])
-    room = np.maximum(np.array(shape) - size, 0)
-    slack = np.maximum(size - np.array(shape), 0)
-    start = rng.uniform(-0.1, 1.1, 3) * room - rng.uniform(0, 1, 3) * slack
+def _in_network_pixels(image: NDArray[np.float32], pixel_mm: tuple[float, float]) -> Tensor:
+    """Bring slices to the network's pixels, the number of slices as it is → (1, 1, slices, I, P)."""
+    shape = [max(1, round(n * mm / to)) for n, mm, to in zip(image.shape[1:], pixel_mm, SPACING_MM[1:], strict=True)]
+    source = torch.from_numpy(np.ascontiguousarray(image))[None]
+    return functional.interpolate(source, size=shape, mode="bicubic", align_corners=False)[None]
+
+
+def _example(source: Tensor, truth: Tensor, slices: float, rng: np.random.Generator) -> Example:
+    """Cut a window; `slices` is how many of the network's the stack has."""
+    grid = _window_grid((slices, *source.shape[3:]), rng)
+    outside = (grid.abs() > 1).any(-1)[0]
+    cut = _sample(source, grid, "bilinear")
+    cut = torch.where(outside, source.min() if rng.random() < 0.5 else torch.zeros(()), cut)
+    parts = np.stack([(rng.permutation(TRUTHS) + rng.random(TRUTHS)) / TRUTHS - 0.5 for _ in range(3)], 1)
+    offsets = torch.from_numpy(2 * parts[:, ::-1] / truth.shape[:1:-1]).float()
+    labels = torch.stack([_sample(truth, grid + offset, "nearest") for offset in offsets])
+    return Example(cut[None], torch.where(outside, 0, labels.long()))
+
+
+def _sample(source: Tensor, grid: Tensor, mode: str) -> Tensor:
+    return functional.grid_sample(source, grid, mode=mode, padding_mode="border", align_corners=False)[0, 0]
+
+
+def _window_grid(shape: tuple[float, ...], rng: np.random.Generator) -> Tensor:
+    """Where a window's voxels lie in a stack of `shape` of the network's voxels, (1, R, I, P, 3) in -1…1, P first."""
+    plain = bool(rng.random() < 0.5)
+    angle, scale = (0.0, np.ones(3)) if plain else (rng.normal(0, 0.09), np.exp(rng.normal(0, (0.08, 0.10, 0.10))))
+    size = np.array(PATCH) * scale
+    room, slack = np.maximum(np.array(shape) - size, 0), np.maximum(size - np.array(shape), 0)
+    start = np.clip(rng.uniform(-0.1, 1.1, 3), 0, 1) * room - (0.5 if plain else rng.uniform(0, 1, 3)) * slack
     if rng.random() < 0.7:  # the spine is in the middle of most fields
-        start[2] = room[2] * np.clip(rng.normal(0.5, 0.2), -0.1, 1.1)
+        start[2] = room[2] * np.clip(rng.normal(0.5, 0.2), 0, 1) - slack[2] / 2
+    if plain:
+        start[1:] = np.rint(start[1:])
     axes = [(torch.arange(n) + 0.5) / n * float(s) + float(o) for n, s, o in zip(PATCH, size, start, strict=True)]
     r, i, p = torch.meshgrid(*axes, indexing="ij")
     mid_i, mid_p = float(start[1] + size[1] / 2), float(start[2] + size[2] / 2)
@@ -174,7 +196,6 @@ class SemanticStep:
 
     def __init__(self, network: nn.Module, store: MrSceneStore, *, batch: int = 2, device: str = "cpu") -> None:
         self.network, self.store, self.batch, self.device = network, store, batch, device
-        self.weights = torch.tensor([1.0, *[1.5] * len(STRUCTURES)], device=device)
 
     def __call__(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """The loss of a fresh batch."""
@@ -190,25 +211,26 @@ class SemanticStep:
             outputs = self.network(image)
         total, first = torch.zeros((), device=self.device), 0.0
         for depth, (weight, logits) in enumerate(zip(DEEP_WEIGHTS, outputs, strict=False)):
-            entropy, dice = _losses(logits.float(), _shrunk(classes, logits.shape[2:]), self.weights)
+            entropy, dice = _losses(logits.float(), _shrunk(classes, logits.shape[2:]))
             total = total + weight * (entropy + dice)
             first = dice.item() if depth == 0 else first
         return total, {"dice": first}
 
 
 def _shrunk(classes: Tensor, shape: torch.Size) -> Tensor:
-    if classes.shape[1:] == shape:
+    if classes.shape[2:] == shape:
         return classes
-    return functional.interpolate(classes[:, None].float(), size=tuple(shape), mode="nearest-exact")[:, 0].long()
+    return functional.interpolate(classes.float(), size=tuple(shape), mode="nearest-exact").long()
 
 
-def _losses(logits: Tensor, classes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted cross-entropy, and 1 - soft Dice over the structures, in as few passes over all voxels as can be."""
+def _losses(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy, and 1 - soft Dice over the structures, in as few passes over all voxels as can be.
+
+    logits: (N, CLASSES, R, I, P); classes: (N, TRUTHS, R, I, P), whose mean as one-hot maps is the truth.
+    """
     log_probability = logits.log_softmax(1)
-    log_true = log_probability.gather(1, classes[:, None])[:, 0].flatten()
-    flat = classes.flatten()
-    weight = weights[flat]
-    entropy = -(weight * log_true).sum() / weight.sum()
-    overlap = torch.zeros(CLASSES, device=logits.device).index_add(0, flat, log_true.exp())
-    total = log_probability.exp().sum((0, 2, 3, 4)) + torch.bincount(flat, minlength=CLASSES)
-    return entropy, 1 - ((2 * overlap[1:] + 20) / (total[1:] + 20)).mean()
+    log_true = log_probability.gather(1, classes).flatten()
+    flat, truths = classes.flatten(), classes.shape[1]
+    overlap = torch.zeros(CLASSES, device=logits.device).index_add(0, flat, log_true.exp()) / truths
+    total = log_probability.exp().sum((0, 2, 3, 4)) + torch.bincount(flat, minlength=CLASSES) / truths
+    return -log_true.mean(), 1 - ((2 * overlap[1:] + 20) / (total[1:] + 20)).mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from models.training.scenes import HELD_BACK
 from models.training.spineps import SpinepsRecipe, train_spineps
 from models.training.spineps_instances import CUTOUT, InstanceStep, draw_cutouts, labels_of
 from models.training.spineps_scenes import STRUCTURES, MrSceneStore
-from models.training.spineps_semantic import CLASSES, PATCH, SemanticStep, draw_examples
+from models.training.spineps_semantic import CLASSES, PATCH, TRUTHS, SemanticStep, draw_examples
 
 LEFT = {STRUCTURES.index(structure) + 1 for structure in (43, 45, 47)}
 RIGHT = {STRUCTURES.index(structure) + 1 for structure in (44, 46, 48)}
@@ -44,27 +45,55 @@ def test_right_structures_lie_on_the_right_of_left_ones_in_every_window(store: M
         for example in draw_examples(store, np.random.default_rng(draw), 2):
             assert example.image.shape == (1, *PATCH)
             images.append(example.image)
-            where = np.nonzero(np.isin(example.classes.numpy(), list(LEFT)))[0]
-            opposite = np.nonzero(np.isin(example.classes.numpy(), list(RIGHT)))[0]
+            where = np.nonzero(np.isin(example.classes.numpy(), list(LEFT)))[1]
+            opposite = np.nonzero(np.isin(example.classes.numpy(), list(RIGHT)))[1]
             if len(where) > 100 and len(opposite) > 100:
                 assert opposite.mean() > where.mean() + 2
     assert not any(torch.equal(one, other) for one, other in zip(images, images[1:], strict=False))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("pixel_mm", [0.6, 0.9, 1.1])
+def test_truth_lies_where_the_image_shows_it(
+    store: MrSceneStore, monkeypatch: pytest.MonkeyPatch, pixel_mm: float
+) -> None:
+    """Where an image is its own truth, bright in bodies, windows of both are the same but for the interpolation."""
+    tissues = replace(store[1].tissues, pixel_mm=(pixel_mm, pixel_mm))
+    scene = replace(store[1], tissues=tissues)
+    monkeypatch.setattr(store, "draw", lambda _: scene)
+    bright = np.float32(scene.subregions == 49)
+    monkeypatch.setattr(spineps_semantic, "scanned", lambda *_: bright)
+    monkeypatch.setattr(spineps_semantic, "TRUTHS", 16)  # of 4 the mean is a coarse one
+    body = STRUCTURES.index(49) + 1
+
+    seen = 0
+    for draw in range(4):
+        for example in draw_examples(store, np.random.default_rng(draw), 2):
+            if not example.image.any():
+                continue
+            seen += 1
+            truth = (example.classes == body).float().mean(0)
+            assert truth.sum() == pytest.approx(float(example.image.sum()), rel=0.02)
+            apart = (truth - example.image[0]).abs().mean()
+            for axis in range(3):
+                for step in (-1, 1):
+                    assert apart < 0.5 * (truth.roll(step, axis) - example.image[0]).abs().mean()
+    assert seen >= 4
+
+
 def test_the_loss_is_cross_entropy_and_soft_dice() -> None:
-    """The lean computation equals the textbook one, in value and in gradient."""
+    """The lean computation equals the textbook one on the mean of the truths, in value and in gradient."""
     rng = torch.Generator().manual_seed(3)
-    classes = torch.randint(0, CLASSES, (2, 3, 8, 6), generator=rng)
-    weights = torch.rand(CLASSES, generator=rng) + 0.5
+    classes = torch.randint(0, CLASSES, (2, TRUTHS, 3, 8, 6), generator=rng)
     lean = torch.randn(2, CLASSES, 3, 8, 6, generator=rng, dtype=torch.float64).float().requires_grad_()
     plain = lean.detach().clone().requires_grad_()
 
-    entropy, dice = spineps_semantic._losses(lean, classes, weights)
+    entropy, dice = spineps_semantic._losses(lean, classes)
     probability = plain.softmax(1)
-    truth = functional.one_hot(classes, CLASSES).movedim(-1, 1).float()
+    truth = functional.one_hot(classes, CLASSES).movedim(-1, 1).float().mean(2)
     overlaps = (probability * truth).sum((0, 2, 3, 4))[1:]
     totals = (probability + truth).sum((0, 2, 3, 4))[1:]
-    wanted = functional.cross_entropy(plain, classes, weights), 1 - ((2 * overlaps + 20) / (totals + 20)).mean()
+    wanted = functional.cross_entropy(plain, truth), 1 - ((2 * overlaps + 20) / (totals + 20)).mean()
     (entropy + dice).backward()
     (wanted[0] + wanted[1]).backward()
 
