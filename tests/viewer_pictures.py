@@ -1,4 +1,4 @@
-"""Photograph the demonstration's studies in OHIF, as they come back through Orthanc: docs/images/ohif*.png.
+"""Photograph the demonstration's studies and results, stored in Orthanc, in OHIF: docs/images/ohif*.png.
 
 Run, after `CI=true bash .ci/run`, which fetches viewer and PACS: python -m tests.viewer_pictures
 """
