@@ -164,13 +164,14 @@ def name_levels(
         return named
     if axis is not None:
         return _from_axis(places, axis, sacrum=sacrum, warnings=warnings)
+    names = tuple(CHAIN[i] if i >= 0 else None for i in (LAST - (places[-1] - place) for place in places))
     if sacrum:
-        names = tuple(CHAIN[i] if i >= 0 else None for i in (LAST - (places[-1] - place) for place in places))
         return Levels(names, "landmark", DOUBTED if warnings else 1.0, warnings)
-    if body_region == "lumbar" and places:
-        names = tuple(CHAIN[i] if i >= 0 else None for i in (LAST - (places[-1] - place) for place in places))
-        sentence = "numbering assumed: no landmark (dens, sacrum) in view, the lowest vertebra is taken for L5"
-        return Levels(names, "assumed", ASSUMED, (*warnings, sentence))
+    sentence = "numbering assumed: no landmark (dens, sacrum) in view, "
+    if places and places[-1] == LAST - AXIS:
+        return Levels(names, "assumed", ASSUMED, (*warnings, f"{sentence}{LAST - AXIS + 1} vertebrae are C2 to L5"))
+    if places and body_region == "lumbar":
+        return Levels(names, "assumed", ASSUMED, (*warnings, f"{sentence}the lowest vertebra is taken for L5"))
     sentence = "numbering unknown: no landmark (dens, sacrum) in view"
     return Levels((None,) * len(places), "unknown", ASSUMED, (*warnings, sentence))
 

@@ -152,6 +152,15 @@ def test_without_a_landmark_the_lumbar_spine_is_assumed_and_others_stay_open() -
     assert all("no landmark" in levels.warnings[0] for levels in (lumbar, thoracic))
 
 
+def test_all_that_stand_between_the_atlas_and_the_sacrum_are_named_without_a_landmark() -> None:
+    """Twenty-three in one view can be nothing else; one fewer may be either end's, one more is unusual."""
+    whole = named(spine(23, without=9))
+    others = [named(spine(count)) for count in (22, 24)]
+
+    assert (whole.names[0], whole.names[-1], whole.numbering) == ("C2", "L5", "assumed")
+    assert [levels.numbering for levels in others] == ["unknown", "unknown"]
+
+
 def test_a_spinous_process_whose_body_is_out_of_view_hides_no_vertebra() -> None:
     """It lies far behind the bodies, so that the step to it is long."""
     process = BodyShape((60.0, 15.0, 0.0), 15.0, 1.0, has_body=False)
