@@ -3,6 +3,7 @@
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,11 @@ def worth_training(grid: VolumeGrid) -> VolumeGrid:
 
 
 def scanned(scene: MrTrainingScene, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Scan a scene under a contrast drawn at random → (slices, rows, columns) float32, z-scored as nnU-Net does."""
+    """Scan a scene under a contrast drawn at random → (slices, rows, columns) float32, z-scored."""
     contrasts, shares = zip(*CONTRASTS, strict=True)
-    image = scan(scene.tissues, rng, contrasts[int(rng.choice(len(contrasts), p=shares))])
+    return z_scored(scan(scene.tissues, rng, contrasts[int(rng.choice(len(contrasts), p=shares))]))
+
+
+def z_scored(image: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Normalise an image by its own mean and standard deviation, as nnU-Net does."""
     return np.asarray((image - image.mean()) / (image.std() + 1e-6), np.float32)

@@ -19,6 +19,7 @@ from models.training.spineps_scenes import (
     STRUCTURES,
     MrSceneStore,
     scanned,
+    z_scored,
 )
 
 PATCH = (16, 192, 144)  # voxels, (R, I, P)
@@ -28,6 +29,8 @@ KERNELS = ((3, 3, 3),) * 5
 STRIDES = ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))
 CONVOLUTIONS = ((1, 2, 2, 2, 2), (2, 2, 2, 2))  # a stage, down and up; the finest stage costs most
 DEEP_WEIGHTS = (1.0, 0.4, 0.15)  # of the finest stage, the next, the one after
+SMALL_SHARE, SMALL_MM = 0.12, (70.0, 160.0)  # of the scenes, cut to a box as wide as this: crops, surface coils
+COARSE_SHARE, COARSE_MM = 0.12, (1.0, 1.7)  # of the scenes, shown in pixels of this size: isotropic volumes
 TRUTHS = 4  # places within a voxel of the scene at which its truth is read
 CONFIGURATION = "3d_fullres"
 
@@ -141,10 +144,38 @@ def draw_examples(store: MrSceneStore, rng: np.random.Generator, count: int) -> 
         keep = int(rng.integers(4, max(5, image.shape[0])))
         first = int(np.clip((image.shape[0] - keep) / 2 + rng.normal(0, 1.5), 0, max(0, image.shape[0] - keep)))
         image, classes = image[first : first + keep], classes[first : first + keep]
-    source = _in_network_pixels(image, scene.tissues.pixel_mm)
+    pixel_mm = scene.tissues.pixel_mm
+    if rng.random() < SMALL_SHARE and classes.any():
+        rows, columns = _small_field(classes, pixel_mm, rng)
+        image, classes = z_scored(image[:, rows, columns]), classes[:, rows, columns]
+    if rng.random() < COARSE_SHARE:
+        image = _coarsened(image, pixel_mm, float(rng.uniform(*COARSE_MM)))
+    source = _in_network_pixels(image, pixel_mm)
     truth = torch.from_numpy(classes.astype(np.float32))[None, None]
     slices = scene.tissues.slice_mm / SPACING_MM[0] * image.shape[0]
     return [_example(source, truth, slices, rng) for _ in range(count)]
+
+
+def _small_field(
+    classes: NDArray[np.uint8], pixel_mm: tuple[float, float], rng: np.random.Generator
+) -> tuple[slice, slice]:
+    """Choose a box of `SMALL_MM` of rows and of columns about some voxel of the spine, wholly within the slices."""
+    spine = np.argwhere(classes)
+    middle = spine[int(rng.integers(len(spine)))][1:]
+    extents = []
+    for centre, size, mm in zip(middle, classes.shape[1:], pixel_mm, strict=True):
+        kept = min(size, round(float(rng.uniform(*SMALL_MM)) / mm))
+        start = int(np.clip(centre - kept * rng.uniform(0.3, 0.7), 0, size - kept))
+        extents.append(slice(start, start + kept))
+    return extents[0], extents[1]
+
+
+def _coarsened(image: NDArray[np.float32], pixel_mm: tuple[float, float], coarse_mm: float) -> NDArray[np.float32]:
+    """Show slices as a scan of pixels no finer than `coarse_mm` would, on the grid they have."""
+    source = torch.from_numpy(np.ascontiguousarray(image))[None]
+    shape = [max(1, round(n * mm / max(coarse_mm, mm))) for n, mm in zip(image.shape[1:], pixel_mm, strict=True)]
+    coarse = functional.interpolate(source, size=shape, mode="area")
+    return functional.interpolate(coarse, size=image.shape[1:], mode="bicubic", align_corners=False)[0].numpy()
 
 
 def _in_network_pixels(image: NDArray[np.float32], pixel_mm: tuple[float, float]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from models.training.scenes import HELD_BACK
 from models.training.spineps import SpinepsRecipe, train_spineps
 from models.training.spineps_instances import CUTOUT, InstanceStep, draw_cutouts, labels_of
 from models.training.spineps_scenes import STRUCTURES, MrSceneStore
-from models.training.spineps_semantic import CLASSES, PATCH, TRUTHS, SemanticStep, draw_examples
+from models.training.spineps_semantic import CLASSES, PATCH, SMALL_MM, TRUTHS, SemanticStep, draw_examples
 
 LEFT = {STRUCTURES.index(structure) + 1 for structure in (43, 45, 47)}
 RIGHT = {STRUCTURES.index(structure) + 1 for structure in (44, 46, 48)}
@@ -53,11 +54,15 @@ def test_right_structures_lie_on_the_right_of_left_ones_in_every_window(store: M
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("small", [0.0, 1.0])
 @pytest.mark.parametrize("pixel_mm", [0.6, 0.9, 1.1])
 def test_truth_lies_where_the_image_shows_it(
-    store: MrSceneStore, monkeypatch: pytest.MonkeyPatch, pixel_mm: float
+    store: MrSceneStore, monkeypatch: pytest.MonkeyPatch, pixel_mm: float, small: float
 ) -> None:
     """Where an image is its own truth, bright in bodies, windows of both are the same but for the interpolation."""
+    monkeypatch.setattr(spineps_semantic, "SMALL_SHARE", small)
+    monkeypatch.setattr(spineps_semantic, "COARSE_SHARE", 0.0)
+    monkeypatch.setattr(spineps_semantic, "z_scored", lambda image: image)
     tissues = replace(store[1].tissues, pixel_mm=(pixel_mm, pixel_mm))
     scene = replace(store[1], tissues=tissues)
     monkeypatch.setattr(store, "draw", lambda _: scene)
@@ -69,16 +74,56 @@ def test_truth_lies_where_the_image_shows_it(
     seen = 0
     for draw in range(4):
         for example in draw_examples(store, np.random.default_rng(draw), 2):
-            if not example.image.any():
+            image = example.image[0].clamp(0, 1)  # bicubic interpolation overshoots
+            if not image.any():
                 continue
             seen += 1
             truth = (example.classes == body).float().mean(0)
-            assert truth.sum() == pytest.approx(float(example.image.sum()), rel=0.02)
-            apart = (truth - example.image[0]).abs().mean()
+            assert truth.sum() == pytest.approx(float(image.sum()), rel=0.02)
+            apart = (truth - image).abs().mean()
             for axis in range(3):
                 for step in (-1, 1):
-                    assert apart < 0.5 * (truth.roll(step, axis) - example.image[0]).abs().mean()
+                    assert apart < 0.5 * (truth.roll(step, axis) - image).abs().mean()
     assert seen >= 4
+
+
+@pytest.mark.slow
+def test_small_fields_show_a_part_of_the_spine_normalised_by_itself(
+    store: MrSceneStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every one holds some of the spine, is no wider than it may be, and knows nothing of what was cut off."""
+    monkeypatch.setattr(spineps_semantic, "SMALL_SHARE", 1.0)
+    pixels = Mock(wraps=spineps_semantic._in_network_pixels)
+    monkeypatch.setattr(spineps_semantic, "_in_network_pixels", pixels)
+
+    for draw in range(6):
+        draw_examples(store, np.random.default_rng(draw), 1)
+
+    assert pixels.call_count == 6
+    for image, (row_mm, column_mm) in (call.args for call in pixels.call_args_list):
+        assert image.shape[1] * row_mm <= SMALL_MM[1] + row_mm
+        assert image.shape[2] * column_mm <= SMALL_MM[1] + column_mm
+        assert abs(image.mean()) < 0.05
+    classes = np.zeros((3, 300, 200), np.uint8)
+    classes[:, 290:, 5:9] = 1
+    for draw in range(20):
+        rows, columns = spineps_semantic._small_field(classes, (1.0, 0.7), np.random.default_rng(draw))
+        assert classes[:, rows, columns].any()
+        assert 0 <= rows.start < rows.stop <= 300
+        assert 0 <= columns.start < columns.stop <= 200
+        assert SMALL_MM[0] - 1 <= rows.stop - rows.start <= SMALL_MM[1] + 1
+
+
+def test_coarse_pixels_average_what_lies_in_them_and_move_nothing() -> None:
+    """Stripes a pixel wide are gone, a step stays where it was; finer pixels than the scan's are no business of it."""
+    stripes = np.tile(np.array([0, 1], np.float32), (2, 60, 30))
+    step = np.repeat(np.array([0, 1], np.float32), 30)[None, :, None] * np.ones((2, 60, 60), np.float32)
+
+    np.testing.assert_allclose(spineps_semantic._coarsened(stripes, (0.5, 0.5), 1.0), 0.5, atol=1e-5)
+    coarse = spineps_semantic._coarsened(step, (0.5, 0.5), 1.5)
+    assert np.abs(coarse[:, 28:32] - step[:, 28:32]).max() > 0.1
+    assert coarse[0, :, 0].sum() == pytest.approx(30, rel=0.01)
+    np.testing.assert_allclose(spineps_semantic._coarsened(step, (0.5, 0.5), 0.3), step, atol=1e-6)
 
 
 def test_the_loss_is_cross_entropy_and_soft_dice() -> None:
