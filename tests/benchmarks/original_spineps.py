@@ -6,8 +6,6 @@ Output: an .npz of `subregions` and `vertebrae` on that grid in SPINEPS' labels,
 
 import argparse
 import json
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -102,9 +100,12 @@ def clock(module: object, name: str, phase: str, phases: dict[str, float]) -> No
 
 
 def peak_mib() -> float:
-    """Greatest resident memory of this process so far, in MiB."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
-    return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
+    """Greatest resident memory of this program so far, in MiB; Linux only, as the comparison is.
+
+    Not ru_maxrss, which holds what the process that started this one had taken before.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":
