@@ -2,7 +2,7 @@
 
 A body is a component of the body's label, eroded so that neighbours part. Bodies that still hang together betray
 themselves: where body and disc do not take turns, and one body has one and a half times the volume of its neighbours,
-it is cut in two.
+it is cut in two. So is, beyond the original, a body that has a disc between its halves.
 
 At the resolution of the published networks the centres are those of the original. On a coarser grid less is eroded,
 since there the original's two voxels eat cervical bodies whole; a body that they eat on any grid is worn by one; a body
@@ -29,6 +29,7 @@ SPECK_MM3 = 100 * VOXEL_MM3  # of what is left of a body
 SMALL_BODY_MM3 = 2 * SPECK_MM3  # of what a layer leaves of one that two layers eat whole
 SAME_HEIGHT_MM = 7.5
 MERGED_RATIO = 1.5
+DISC_SHARE = 0.25  # of a row between the halves of a body; two that hang together have more, a whole one none
 NEIGHBOURS = 5  # on either side, whose volumes a body is compared with
 FEWEST_TO_COMPARE = 4
 Mask = NDArray[np.bool_]
@@ -86,6 +87,7 @@ def _worn(bodies: Mask, spacing: Spacing) -> Mask:
 
 def _parted(components: NDArray[np.int32], subregions: NDArray[np.uint8], spacing: Spacing) -> NDArray[np.int32]:
     """Cut bodies that grew together, where the order of bodies and discs says that there are some."""
+    _cut_about_discs(components, subregions)
     column = _column(components, subregions)
     if not any(part.body is None for part in column):
         return components
@@ -102,6 +104,25 @@ def _parted(components: NDArray[np.int32], subregions: NDArray[np.uint8], spacin
     return components
 
 
+def _cut_about_discs(components: NDArray[np.int32], subregions: NDArray[np.uint8]) -> None:
+    """Cut each body that has a disc between its halves.
+
+    Two small bodies of a neck that hang together behind their disc are no larger than one further down.
+    """
+    for number in np.unique(components[components > 0]):
+        body = components == number
+        upper, lower = _halves(body)
+        if _disc_share(subregions, body, float(upper[1]), float(lower[1])) > DISC_SHARE:
+            components[_lower_half(body, upper, lower)] = components.max() + 1
+
+
+def _disc_share(subregions: NDArray[np.uint8], body: Mask, first: float, last: float) -> float:
+    """How much of a body's bounding box is disc or end-plate in the row, of those between two, that has most."""
+    p, _, r = ndimage.find_objects(body.astype(np.uint8))[0]
+    rows = slice(round(first), round(last) + 1)
+    return float(np.isin(subregions[p, rows, r], (DISC, ENDPLATE)).mean((0, 2)).max())
+
+
 def _cut_the_largest(components: NDArray[np.int32], column: Sequence[Part], index: int) -> None:
     """Cut the largest body near a place in the column in two, if it is too large for one."""
     near = [*column[max(0, index - NEIGHBOURS) : index], *column[index + 1 : index + NEIGHBOURS + 1]]
@@ -112,7 +133,7 @@ def _cut_the_largest(components: NDArray[np.int32], column: Sequence[Part], inde
     others = [part.volume for part in bodies if part is not largest]
     body = components == largest.body
     if np.count_nonzero(body) > MERGED_RATIO * sum(others) / len(others):  # what is left, where it was cut before
-        components[_lower_half(body)] = components.max() + 1
+        components[_lower_half(body, *_halves(body))] = components.max() + 1
 
 
 def _column(components: NDArray[np.int32], subregions: NDArray[np.uint8]) -> list[Part]:
@@ -129,8 +150,8 @@ def _column(components: NDArray[np.int32], subregions: NDArray[np.uint8]) -> lis
     return sorted(parts, key=lambda part: part.height)
 
 
-def _lower_half(body: Mask) -> Mask:
-    """What lies on the lower side of a plane between the two parts that a body falls into when it is worn away."""
+def _halves(body: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where the upper and the lower of the two parts lie into which a body falls when it is worn away, in voxels."""
     box = ndimage.find_objects(body.astype(np.uint8))[0]
     worn, previous = body[box], body[box]
     count = 1
@@ -144,8 +165,14 @@ def _lower_half(body: Mask) -> Mask:
         middle = np.argwhere(previous).mean(0)
         first, second = middle - (0, 1, 0), middle + (0, 1, 0)
     upper, lower = sorted((first, second), key=lambda centre: float(centre[1]))
-    normal, middle = lower - upper, (lower + upper) / 2
-    side = np.tensordot(np.moveaxis(np.indices(body[box].shape), 0, -1) - middle, normal, 1) > 0
+    start = [along.start for along in box]
+    return upper + start, lower + start
+
+
+def _lower_half(body: Mask, upper: NDArray[np.float64], lower: NDArray[np.float64]) -> Mask:
+    """What lies on the lower side of the plane midway between two points."""
     below = np.zeros_like(body)
-    below[box] = body[box] & side
+    voxels = np.argwhere(body)
+    voxels = voxels[(voxels - (lower + upper) / 2) @ (lower - upper) > 0]
+    below[tuple(voxels.T)] = True
     return below

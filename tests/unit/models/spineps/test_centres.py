@@ -60,3 +60,22 @@ def test_without_a_body_there_is_no_centre() -> None:
     labels[2:8, 2:8, 2:8] = 100
 
     assert find_centres(labels, REFERENCE) == ()
+
+
+def test_small_bodies_that_hang_together_behind_their_disc_are_parted() -> None:
+    """Together they are smaller than each of those further down; not for want of a disc, a tall one stays whole."""
+    labels = np.zeros((40, 180, 20), np.uint8)
+    tops, sizes = (10, 24, 38, 56, 76, 98, 122), (10, 10, 12, 16, 18, 20, 24)
+    for top, height in zip(tops, sizes, strict=True):
+        deep = height + 4
+        labels[4 : 4 + deep, top : top + height, 4 : 4 + max(7, height // 2 + 2)] = 49
+        labels[4 : 4 + deep, top + height : top + height + 4, 4:12] = 100
+    joined, whole = labels.copy(), labels.copy()
+    joined[11:18, 20:24, 4:11] = 49  # half of the first disc is bone
+    whole[4:18, 20:24] = 49
+
+    heights = sorted(i for _, i, _ in find_centres(joined, (1.0, 1.0, 2.0)))
+
+    assert len(heights) == len(tops)
+    assert heights[:2] == [pytest.approx(15, abs=2), pytest.approx(29, abs=2)]
+    assert len(find_centres(whole, (1.0, 1.0, 2.0))) == len(tops) - 1
