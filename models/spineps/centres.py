@@ -4,10 +4,10 @@ A body is a component of the body's label, eroded so that neighbours part. Bodie
 themselves: where body and disc do not take turns, and one body has one and a half times the volume of its neighbours,
 it is cut in two. So is, beyond the original, a body that has a disc between its halves.
 
-At the resolution of the published networks the centres are those of the original. On a coarser grid less is eroded,
-since there the original's two voxels eat cervical bodies whole; a body that they eat on any grid is worn by one; a body
-that cannot be worn into two is halved by height, where the original leaves it; and the dens, which the original puts
-before the lowest body, comes last.
+But for that the centres are those of the original at the resolution of the published networks. On a coarser grid less
+is eroded, since there the original's two voxels eat cervical bodies whole; a body that they eat on any grid is worn by
+one; a body that cannot be worn into two is halved by height, where the original leaves it; and the dens, which the
+original puts before the lowest body, comes last.
 
 Source: Möller et al., "SPINEPS" (European Radiology 2024), second phase.
 """
@@ -86,7 +86,7 @@ def _worn(bodies: Mask, spacing: Spacing) -> Mask:
 
 
 def _parted(components: NDArray[np.int32], subregions: NDArray[np.uint8], spacing: Spacing) -> NDArray[np.int32]:
-    """Cut bodies that grew together, where the order of bodies and discs says that there are some."""
+    """Cut bodies that grew together: about a disc within, and where the order of bodies and discs says so."""
     _cut_about_discs(components, subregions)
     column = _column(components, subregions)
     if not any(part.body is None for part in column):

@@ -63,7 +63,7 @@ def test_without_a_body_there_is_no_centre() -> None:
 
 
 def test_small_bodies_that_hang_together_behind_their_disc_are_parted() -> None:
-    """Together they are smaller than each of those further down; not for want of a disc, a tall one stays whole."""
+    """Together they are no larger than some further down; one as tall without a disc between stays whole."""
     labels = np.zeros((40, 180, 20), np.uint8)
     tops, sizes = (10, 24, 38, 56, 76, 98, 122), (10, 10, 12, 16, 18, 20, 24)
     for top, height in zip(tops, sizes, strict=True):
