@@ -236,10 +236,13 @@ class _Outlines(Plane):
     """A plane that keeps what it is given instead of painting it."""
 
     kept: list[tuple[Outline, int]] = field(default_factory=list)
+    boxes: list[tuple[float, ...]] = field(default_factory=list)  # of the kept: least u and v, greatest u and v
 
     def fill(self, uv: Outline, tissue: Tissue, structure: int = 0, vertebra: int = 0) -> None:  # noqa: ARG002
         """Keep a closed outline."""
-        self.kept.append((np.asarray(uv), structure))
+        outline = np.asarray(uv)
+        self.kept.append((outline, structure))
+        self.boxes.append((*outline.min(0), *outline.max(0)))
 
     def stroke(self, uv: Outline, width_mm: float, tissue: Tissue, structure: int = 0, vertebra: int = 0) -> None:
         """End-plates and clefts do not reach the canal behind the middle of a body."""
@@ -250,10 +253,11 @@ class _Outlines(Plane):
     def structure_at(self, points: Points) -> NDArray[np.intp]:
         """The structure at points (n, 2) in mm: of the outline that was given last."""
         found = np.zeros(len(points), np.intp)
-        low, high = points.min(0), points.max(0)
-        for outline, structure in self.kept:
-            if np.all(outline.max(0) >= low) and np.all(outline.min(0) <= high):
-                found[points_in_poly(points, outline)] = structure
+        boxes = np.array(self.boxes).reshape(-1, 4)
+        near = (boxes[:, :2] <= points.max(0)).all(1) & (boxes[:, 2:] >= points.min(0)).all(1)
+        for index in np.flatnonzero(near):
+            outline, structure = self.kept[index]
+            found[points_in_poly(points, outline)] = structure
         return found
 
 
