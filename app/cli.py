@@ -107,6 +107,21 @@ def run(
 
 
 @app.command()
+def segment(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", exists=True, show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUTPUT", show_default=False)],
+    contrast: Annotated[Contrast | None, typer.Option(help="Of all volumes (default: what their names say).")] = None,
+    config: Config = None,
+) -> None:
+    """Segment MR volumes in NIfTI or MetaImage files; label maps for `evaluate` and pictures go to OUTPUT."""
+    settings = load_settings(config)
+    configure_logging("debug" if settings.log_level == "debug" else "warning", process="segment")
+    from app.segment import segment_command
+
+    raise typer.Exit(segment_command(source, out, settings, contrast=contrast.value if contrast else None))
+
+
+@app.command()
 def serve(config: Config = None) -> None:
     """Run the node: Storage SCP, worker, delivery and dashboard."""
     settings = _settings(config, "serve")

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from app.report import EXIT_NOTHING_ROUTED, RunReport, SeriesReport, vertebra_labels
+from app.report import EXIT_NOTHING_ROUTED, RunReport, label_range, vertebra_labels
 from app.run import Progress, run_folder
 from app.settings import Settings
 
@@ -35,18 +35,16 @@ def _show_report(report: RunReport, console: Console) -> None:
     table = Table("series", "status", "found", "why", box=None, header_style="bold")
     for entry in report.series[:MOST_ROWS]:
         colour = COLOURS[entry.status]
-        table.add_row(entry.series_instance_uid[-12:], f"[{colour}]{entry.status}[/]", _found(entry), entry.reason)
+        found = label_range(vertebra_labels(entry.structures))
+        table.add_row(entry.series_instance_uid[-12:], f"[{colour}]{entry.status}[/]", found, entry.reason)
     console.print(table)
     if len(report.series) > MOST_ROWS:
         console.print(f"… and {len(report.series) - MOST_ROWS} more series; all are in the report")
     if report.ignored_count:
-        console.print(f"{report.ignored_count} files were no DICOM and were ignored")
+        console.print(
+            f"{report.ignored_count} files were no DICOM and were ignored; `spondyl segment` takes NIfTI and MetaImage"
+        )
     for path, sentence in report.faults:
         console.print(f"[red]{path.name}[/]: {sentence}", highlight=False, soft_wrap=True)
     if report.exit_code == EXIT_NOTHING_ROUTED:
         console.print("Nothing was routed: no series here is one that an installed pack takes.")
-
-
-def _found(entry: SeriesReport) -> str:
-    labels = vertebra_labels(entry.structures)
-    return f"{labels[0]}–{labels[-1]} ({len(labels)})" if len(labels) > 1 else "".join(labels)

@@ -1,13 +1,14 @@
 """report.json: what became of every Series of a run, for people and programs."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from models.quantity import Quantity
-from models.spineps.morphometry import DiscMeasures, VertebraMeasures
+from models.contracts import VolumeResult
+from models.quantity import Lordosis, Quantity
+from models.spineps.morphometry import DiscMeasures, VertebraMeasures, VolumeMorphometry
 from operators.answers import Answer, RadiographAnswer, VolumeAnswer
 from operators.dicom.identity import Profile
 from operators.files import write_whole
@@ -135,9 +136,18 @@ def vertebra_labels(structures: Iterable[Json]) -> list[str]:
     return [str(structure["label"]) for structure in structures if structure["kind"] == "vertebra"]
 
 
+def label_range(labels: Sequence[str]) -> str:
+    """Say which vertebrae there are in a few letters.
+
+    >>> label_range(["C2", "C3", "C4"]), label_range(["L5"])
+    ('C2–C4 (3)', 'L5')
+    """
+    return f"{labels[0]}–{labels[-1]} ({len(labels)})" if len(labels) > 1 else "".join(labels)
+
+
 def _structures(answer: Answer) -> Iterable[Json]:
     if isinstance(answer, VolumeAnswer):
-        yield from _volume_structures(answer)
+        yield from volume_structures(answer.result, answer.morphometry)
         return
     measured = {vertebra.segment_number: vertebra for vertebra in answer.morphometry.vertebrae}
     for structure in answer.result.structures:
@@ -152,12 +162,11 @@ def _structures(answer: Answer) -> Iterable[Json]:
         }
 
 
-def _volume_structures(answer: VolumeAnswer) -> Iterable[Json]:
-    """Those of both Segmentations: `segmentation` tells in which a Segment Number counts."""
-    morphometry = answer.morphometry
+def volume_structures(result: VolumeResult, morphometry: VolumeMorphometry) -> Iterable[Json]:
+    """Those of both maps of a volume: `segmentation` tells in which a Segment Number counts."""
     both: list[VertebraMeasures | DiscMeasures] = [*morphometry.vertebrae, *morphometry.discs]
     measured = {one.segment_number: one for one in both}
-    for name, structures in (("vertebrae", answer.result.vertebrae), ("substructures", answer.result.substructures)):
+    for name, structures in (("vertebrae", result.vertebrae), ("substructures", result.substructures)):
         for structure in structures:
             own = measured.get(structure.segment_number) if name == "vertebrae" else None
             volume = {"volume": {"value": round(structure.volume_mm3, 3), "unit": "mm3"}}
@@ -181,14 +190,18 @@ def _quantities(measures: object) -> Json:
 
 
 def _of_series(answer: Answer) -> Json:
-    angles = {
-        f"lordosis_{lordosis.upper_level}_{lordosis.lower_level}": _quantity(lordosis.angle)
-        for lordosis in answer.morphometry.lordoses
-    }
     if isinstance(answer, VolumeAnswer):
-        canal = {canal.label: _quantities(canal) for canal in answer.morphometry.canal}
-        return {**angles, "canal": canal}
-    return {"facing": answer.morphometry.facing, **angles}
+        return volume_measurements(answer.morphometry)
+    return {"facing": answer.morphometry.facing, **_angles(answer.morphometry.lordoses)}
+
+
+def volume_measurements(morphometry: VolumeMorphometry) -> Json:
+    """What is measured of a volume as a whole: curves, and the canal by level."""
+    return {**_angles(morphometry.lordoses), "canal": {one.label: _quantities(one) for one in morphometry.canal}}
+
+
+def _angles(lordoses: Iterable[Lordosis]) -> Json:
+    return {f"lordosis_{one.upper_level}_{one.lower_level}": _quantity(one.angle) for one in lordoses}
 
 
 def _quantity(quantity: Quantity) -> Json:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import yaml
 from pydicom.dataset import Dataset
@@ -58,6 +58,9 @@ class RoutablePack(Protocol):
     @property
     def accepts(self) -> Mapping[str, Sequence[str]]:
         """What it takes: `modality`, `body_region`, `plane`, `contrast` → values; a missing key accepts any."""
+
+
+_Pack = TypeVar("_Pack", bound=RoutablePack)
 
 
 @dataclass(frozen=True)
@@ -137,15 +140,29 @@ def route(
     sentence = rule.sentence.format(**_facts(dataset))
     if rule.engine is None:
         return RoutingDecision(None, None, f"skipped: {sentence}", region, rule.name, contrast)
-    of_engine = sorted((pack for pack in packs if pack.engine == rule.engine), key=lambda pack: pack.name)
+    of_engine = [pack for pack in packs if pack.engine == rule.engine]
     wanted = {"modality": series.modality, "body_region": region, "contrast": contrast, "plane": plane(dataset)}
-    fitting = [pack.name for pack in of_engine if _accepts(pack, wanted)]
-    if not fitting:
-        offers = "; ".join(_offer(pack) for pack in of_engine)
-        reason = f"skipped: {sentence}; no installed pack takes it" + (f" ({offers})" if offers else "")
-        return RoutingDecision(None, None, reason, region, rule.name, contrast)
-    name = next((name for name in preferred if name in fitting), fitting[0])
-    return RoutingDecision(rule.engine, name, sentence, region, rule.name, contrast)
+    pack = fitting_pack(of_engine, wanted, preferred=preferred)
+    if pack is None:
+        return RoutingDecision(None, None, f"skipped: {sentence}; {no_pack(of_engine)}", region, rule.name, contrast)
+    return RoutingDecision(rule.engine, pack.name, sentence, region, rule.name, contrast)
+
+
+def fitting_pack(
+    packs: Iterable[_Pack], wanted: Mapping[str, str | None], *, preferred: Sequence[str] = ()
+) -> _Pack | None:
+    """Choose the pack that takes what is wanted: the first preferred one, else the first by name; None without one.
+
+    wanted: keys of `RoutablePack.accepts` → value; None for what is not known, which every pack takes.
+    """
+    fitting = {pack.name: pack for pack in sorted(packs, key=lambda pack: pack.name) if _accepts(pack, wanted)}
+    return next((fitting[name] for name in (*preferred, *fitting) if name in fitting), None)
+
+
+def no_pack(packs: Iterable[RoutablePack]) -> str:
+    """Say that no pack takes it, and what those take that there are."""
+    offers = "; ".join(_offer(pack) for pack in sorted(packs, key=lambda pack: pack.name))
+    return "no installed pack takes it" + (f" ({offers})" if offers else "")
 
 
 def _accepts(pack: RoutablePack, wanted: Mapping[str, str | None]) -> bool:

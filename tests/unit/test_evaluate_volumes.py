@@ -37,7 +37,7 @@ def renumbered(labelmap: NDArray[np.uint16], numbers: Mapping[int, int]) -> NDAr
     return table[labelmap]
 
 
-def write_itk(path: Path, labelmap: NDArray[np.uint16], affine: NDArray[np.float64] = SAGITTAL) -> Path:
+def write_itk(path: Path, labelmap: NDArray[np.generic], affine: NDArray[np.float64] = SAGITTAL) -> Path:
     """Write a volume whose index (slices, rows, columns) lies as the affine says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = SimpleITK.GetImageFromArray(labelmap)

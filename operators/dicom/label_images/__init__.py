@@ -19,7 +19,15 @@ from operators.dicom.label_images.folders import LabelFile, find_label_files
 from operators.dicom.label_images.grids import on_grid_of
 from operators.dicom.label_images.reading import read_label_image, read_label_maps
 from operators.dicom.label_images.schemes import SPINEPS_STRUCTURES, SPINEPS_VERTEBRAE
-from operators.dicom.label_images.volume_files import VOLUME_ENDINGS, ending_of, is_label_volume, read_image_file
+from operators.dicom.label_images.volume_files import (
+    VOLUME_ENDINGS,
+    ending_of,
+    holds_labels,
+    is_label_volume,
+    read_image_file,
+    stem_of,
+    write_volume_file,
+)
 
 __all__ = [
     "SPINEPS_STRUCTURES",
@@ -31,9 +39,12 @@ __all__ = [
     "canonical_level",
     "ending_of",
     "find_label_files",
+    "holds_labels",
     "is_label_volume",
     "on_grid_of",
     "read_image_file",
     "read_label_image",
     "read_label_maps",
+    "stem_of",
+    "write_volume_file",
 ]

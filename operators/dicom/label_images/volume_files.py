@@ -26,9 +26,14 @@ TRUTH_ARRAYS = ("vertebrae", "subregions")
 def is_label_volume(path: Path) -> bool:
     """Whether a volume holds few whole numbers, none of them negative, as label maps do and images do not."""
     try:
-        values = np.unique(SimpleITK.GetArrayViewFromImage(_read(path)))
+        return holds_labels(SimpleITK.GetArrayViewFromImage(_read(path)))
     except LabelImageError:
         return False
+
+
+def holds_labels(voxels: NDArray[np.generic]) -> bool:
+    """Whether voxels are few whole numbers, none of them negative."""
+    values = np.unique(voxels)
     return len(values) <= MOST_VALUES and bool((values >= 0).all()) and np.array_equal(values, np.round(values))
 
 
@@ -77,6 +82,23 @@ def read_image_file(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64
     if image.GetDimension() != 3:
         raise LabelImageError(f"{path} has {image.GetDimension()} dimensions; a volume of three was expected")
     return SimpleITK.GetArrayFromImage(image).astype(np.float32), _affine(image)
+
+
+def write_volume_file(
+    path: Path, labelmap: NDArray[np.uint16], affine: NDArray[np.float64], names: Mapping[int, str]
+) -> None:
+    """Write a label map as NIfTI or MetaImage, and beside it the table `<name>.json` that names its values.
+
+    labelmap: the slowest axis of the file first; affine: from an index in that order to LPS mm, axes at right angles.
+    """
+    image = SimpleITK.GetImageFromArray(labelmap)
+    spacing = np.array(spacing_of(affine))
+    image.SetSpacing(spacing[::-1].tolist())
+    image.SetDirection((affine[:3, :3] / spacing)[:, ::-1].ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    SimpleITK.WriteImage(image, str(path))
+    table = {"levels": {str(value): name for value, name in sorted(names.items())}}
+    path.with_name(f"{stem_of(path)}.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
 def read_truth(path: Path) -> tuple[LabelImage, ...] | None:
