@@ -198,7 +198,7 @@ def train(
     work: Annotated[Path, typer.Option(help="Scenes, checkpoints and logs; give it again to go on.")],
     seed: Annotated[int, typer.Option()] = 1,
     minutes: Annotated[
-        float | None, typer.Option(help="Limit: for each network of spinefm, for all of spineps.")
+        float | None, typer.Option(help="Limit: for each network of spinefm, for all of spineps (default: 180).")
     ] = None,
     device: Annotated[str, typer.Option()] = "cpu",
     version: Annotated[str, typer.Option(help="Version of the pack.")] = "1",
@@ -211,7 +211,8 @@ def train(
     elif engine == "spineps":
         from models.training.spineps import SpinepsRecipe, train_spineps
 
-        recipe = SpinepsRecipe(seed=seed, minutes=minutes, device=device)
+        limit = SpinepsRecipe.minutes if minutes is None else minutes
+        recipe = SpinepsRecipe(seed=seed, minutes=limit, device=device)
         train_spineps(out, work=work, recipe=recipe, version=version)
     else:
         raise SpondylError(f"there is no training for {engine!r}; there is for spinefm and spineps")

@@ -33,7 +33,7 @@ class SpinepsRecipe:
     """What decides the weights.
 
     scenes: phantoms drawn; every visit scans them anew. workers: batches of a step, side by side, a core each.
-    minutes: limit for both trainings together.
+    minutes: limit for both trainings together; a GPU has taken all steps before, two cores have not.
     """
 
     seed: int = 1
@@ -41,7 +41,7 @@ class SpinepsRecipe:
     semantic_steps: int = 4200
     instance_steps: int = 800
     workers: int = 2
-    minutes: float | None = None
+    minutes: float | None = 180.0
     device: str = "cpu"
 
 
