@@ -2,13 +2,15 @@
 
 A volume file gets a folder of its name below OUTPUT: `vertebrae.nii.gz` and `subregions.nii.gz` in SPINEPS' numbering,
 each with a table that names its values, `picture.png` and `report.json`. It is there whole or not at all, and a volume
-whose folder is there by the same weights is not segmented again: a run that was stopped goes on where it was.
+whose folder is there by the same version, weights and contrast is not segmented again: a run that was stopped goes on
+where it was.
 """
 
 import json
 import shutil
 import traceback
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,10 +98,11 @@ def segment_command(source: Path, out: Path, settings: Settings, *, contrast: Mr
     plan = SegmentPlan(packs, settings.default_pack, settings.device, contrast)
     root = source if source.is_dir() else source.parent
     paths = _volume_files(root, without=out) if source.is_dir() else [source]
-    entries = []
-    for path in track(paths, "segmenting", console=Console(stderr=True), transient=True):
-        name = path.relative_to(root).with_name(stem_of(path)).as_posix()
-        entries.append(segment_file(path, out / name, plan, name=name))
+    names = _names(root, paths)
+    entries = [
+        segment_file(path, out / names[path], plan, name=names[path])
+        for path in track(paths, "segmenting", console=Console(stderr=True), transient=True)
+    ]
     content = {"software_version": software_version(), "volumes": [vars(entry) for entry in entries]}
     write_whole(out / REPORT_NAME, json.dumps(content, indent=1).encode())
     _show(entries, Console())
@@ -116,6 +119,13 @@ def _volume_files(root: Path, *, without: Path) -> list[Path]:
     return [path for path in paths if own not in path.resolve().parents]
 
 
+def _names(root: Path, paths: Sequence[Path]) -> Mapping[Path, str]:
+    """Paths below a folder without their endings, but where two would be the same."""
+    names = {path: path.relative_to(root).with_name(stem_of(path)).as_posix() for path in paths}
+    often = Counter(names.values())
+    return {path: path.relative_to(root).as_posix() if often[name] > 1 else name for path, name in names.items()}
+
+
 def segment_file(path: Path, target: Path, plan: SegmentPlan, *, name: str) -> VolumeEntry:
     """Segment one volume into its folder; whatever goes wrong is the entry, and the others go on."""
     try:
@@ -123,7 +133,7 @@ def segment_file(path: Path, target: Path, plan: SegmentPlan, *, name: str) -> V
         pack = fitting_pack(plan.packs, {"contrast": volume.contrast}, preferred=plan.preferred_packs)
         if pack is None:
             raise Unsuitable(f"MR, {volume.contrast}; {no_pack(plan.packs)}; --contrast says what the name does not")
-        kept = _kept(target / REPORT_NAME, pack)
+        kept = _kept(target / REPORT_NAME, _made_by(pack, volume))
         if kept is not None:
             return VolumeEntry(name, "succeeded", "was there already", kept)
         result = ENGINES.engine_for(pack, plan.device).segment(volume)
@@ -167,12 +177,22 @@ def _check_plane(affine: NDArray[np.float64]) -> None:
         raise Unsuitable(f"MR, {plane}, {spacing[thick]:.1f} mm slices; SPINEPS needs a sagittal plane")
 
 
-def _kept(report: Path, pack: ModelPack) -> str | None:
-    """What an earlier run found by the same weights; None without one."""
+def _made_by(pack: ModelPack, volume: SpineVolume) -> Json:
+    """What decides a result, beside the file."""
+    return {
+        "software_version": software_version(),
+        "pack": pack.name,
+        "digest": pack.digest,
+        "contrast": volume.contrast,
+    }
+
+
+def _kept(report: Path, made_by: Json) -> str | None:
+    """What an earlier run found in the same way; None without one."""
     try:
         content = json.loads(report.read_text(encoding="utf-8"))
-        return str(content["found"]) if content["digest"] == pack.digest else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(content["found"]) if made_by.items() <= content.items() else None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None
 
 
@@ -203,10 +223,7 @@ def _write(target: Path, volume: SpineVolume, result: VolumeResult, pack: ModelP
 def _report(volume: SpineVolume, result: VolumeResult, pack: ModelPack) -> Json:
     measured = measure_volume(result, volume.affine)
     return {
-        "software_version": software_version(),
-        "pack": pack.name,
-        "digest": pack.digest,
-        "contrast": volume.contrast,
+        **_made_by(pack, volume),
         "numbering": result.numbering,
         "found": label_range([one.label for one in result.vertebrae if one.kind == "vertebra"]),
         "warnings": [*result.warnings, *measured.warnings],

@@ -123,6 +123,17 @@ def test_values_that_are_no_numbers_are_named(tmp_path: Path) -> None:
         read_volume_image(write_itk(tmp_path / "t2.mha", voxels, SAGITTAL), None)
 
 
+def test_files_that_differ_in_their_ending_alone_keep_it(tmp_path: Path) -> None:
+    """Neither takes the other's folder."""
+    for name in ("a/1_t2.mha", "a/1_t2.nii.gz", "b/1_t2.mha"):
+        write_itk(tmp_path / "images" / name, np.ones((3, 4, 5), np.uint16), SAGITTAL)
+
+    CliRunner().invoke(app, ["segment", str(tmp_path / "images"), str(tmp_path / "images" / "out")])
+
+    content = json.loads((tmp_path / "images" / "out" / "report.json").read_text())
+    assert [entry["name"] for entry in content["volumes"]] == ["a/1_t2.mha", "a/1_t2.nii.gz", "b/1_t2"]
+
+
 def test_a_contrast_that_no_pack_takes_says_what_to_do(tmp_path: Path) -> None:
     """Nothing was segmented: exit code 3."""
     write_itk(tmp_path / "images" / "x.nii", 1000 * made_voxels(), SAGITTAL)
