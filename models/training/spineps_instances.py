@@ -20,7 +20,9 @@ BODY = 49
 # (P, I, R): no finer than needed, since the structures' own edges are kept when the two are combined; fine enough for a
 # cervical body in slices of 3.5 mm to outlast being eroded twice, as the published engine does it.
 SPACING_MM = (1.0, 1.0, 2.0)
-CUTOUT = (144, 152, 32)  # voxels: three lumbar vertebrae with their spinous processes, 144 × 152 × 64 mm
+# Voxels, 176 × 152 × 64 mm: three lumbar vertebrae with their spinous processes, of which one in twenty has its tip
+# more than 72 mm behind its body's middle, the furthest 82 mm. What lies outside falls to a neighbour.
+CUTOUT = (176, 152, 32)
 CLASSES_IN, CLASSES_OUT = 10, 4  # nothing and structures 41–49; nothing, the middle one, the one above, the one below
 WIDTH, STAGES = 8, (1, 2, 4, 8)
 CHAIN = tuple(number for number in LEVEL_NAMES if number != SACRUM)

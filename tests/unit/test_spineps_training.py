@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional
 
 from models.packs import load_pack, read_weights
-from models.phantom.mr_vertebra import VERTEBRA_NUMBER
+from models.phantom.mr import mr_phantom
+from models.phantom.mr_vertebra import SACRUM, VERTEBRA_NUMBER
 from models.spineps.engine import SPINEPS
 from models.spineps.instance_network import build_instance_network
 from models.training import spineps_instances, spineps_semantic
@@ -161,6 +162,21 @@ def test_a_cutout_holds_the_vertebra_in_its_middle_and_its_neighbours_above_and_
             assert not rows[2] < rows[0]
             seen += int(torch.isfinite(torch.stack(rows)).all())
     assert seen >= 6
+
+
+@pytest.mark.slow
+def test_a_cutout_reaches_behind_the_spinous_processes_of_a_large_person() -> None:
+    """The demonstration's patient: what lies outside a vertebra's own cutout is taken for its neighbour's."""
+    person = mr_phantom(9_000_001, region="lumbar", contrast="T2w")
+    behind = []
+    for number in person.levels:
+        body = np.argwhere((person.vertebrae == number) & (person.subregions == 49))
+        if number != SACRUM and len(body) > 1000:
+            column_mm = float(np.linalg.norm(person.affine[:3, 2]))
+            processes = np.argwhere((person.vertebrae == number) & (person.subregions == 42))
+            behind.append((processes[:, 2].max() - body[:, 2].mean()) * column_mm)
+
+    assert 72 < max(behind) < CUTOUT[0] / 2 * spineps_instances.SPACING_MM[0]
 
 
 @pytest.mark.slow
