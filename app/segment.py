@@ -49,6 +49,7 @@ from operators.dicom.label_images import (
     stem_of,
     write_volume_file,
 )
+from operators.dicom.mr_acquisition import plane_of
 from operators.dicom.mr_contrast import mr_contrast
 from operators.dicom.routing import fitting_pack, no_pack
 from operators.dicom.secondary_capture import default_caption
@@ -58,8 +59,6 @@ from operators.files import write_whole
 from operators.outcome import Status
 from operators.writers import NUMBERING_NOTES
 
-PLANES = ("sagittal", "coronal", "axial")
-"""By the axis of LPS that the slices follow each other along."""
 THICK = 1.5
 """Times the smallest spacing: above it a volume has slices, and they have to be sagittal."""
 
@@ -70,7 +69,11 @@ class Unsuitable(SpondylError):
 
 @dataclass(frozen=True)
 class VolumeEntry:
-    """What became of a volume file; `name`: its path below the input, without its ending."""
+    """What became of a volume file.
+
+    name: its path below the input, without its ending. reason: which weights took it, or why there is no result.
+    found: which vertebrae.
+    """
 
     name: str
     status: Status
@@ -130,14 +133,15 @@ def segment_file(path: Path, target: Path, plan: SegmentPlan, *, name: str) -> V
     """Segment one volume into its folder; whatever goes wrong is the entry, and the others go on."""
     try:
         volume = read_volume_image(path, plan.contrast)
-        pack = fitting_pack(plan.packs, {"contrast": volume.contrast}, preferred=plan.preferred_packs)
+        pack = fitting_pack(plan.packs, {"modality": "MR", "contrast": volume.contrast}, preferred=plan.preferred_packs)
         if pack is None:
             raise Unsuitable(f"MR, {volume.contrast}; {no_pack(plan.packs)}; --contrast says what the name does not")
         kept = _kept(target / REPORT_NAME, _made_by(pack, volume))
         if kept is not None:
-            return VolumeEntry(name, "succeeded", "was there already", kept)
+            return VolumeEntry(name, "succeeded", f"{pack.name}, was there already", kept)
         result = ENGINES.engine_for(pack, plan.device).segment(volume)
-        return VolumeEntry(name, "succeeded", f"numbering: {result.numbering}", _write(target, volume, result, pack))
+        found = _write(target, volume, result, pack)
+        return VolumeEntry(name, "succeeded", f"{pack.name}, numbering: {result.numbering}", found)
     except Unsuitable as error:
         return VolumeEntry(name, "skipped", f"skipped: {error}")
     except EngineRefusal as refusal:
@@ -172,7 +176,7 @@ def read_volume_image(path: Path, contrast: MrContrast | None) -> SpineVolume:
 def _check_plane(affine: NDArray[np.float64]) -> None:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     thick = int(spacing.argmax())
-    plane = PLANES[int(np.abs(affine[:3, thick]).argmax())]
+    plane = plane_of(affine[:3, thick])
     if spacing[thick] > THICK * spacing.min() and plane != "sagittal":
         raise Unsuitable(f"MR, {plane}, {spacing[thick]:.1f} mm slices; SPINEPS needs a sagittal plane")
 

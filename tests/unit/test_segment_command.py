@@ -60,7 +60,7 @@ def test_images_and_masks_of_a_data_set_become_its_table(tmp_path: Path, phantom
     assert first.exit_code == again.exit_code == 4
     assert {path: path.stat().st_mtime_ns for path in maps.values()} == written
     fates = {entry["name"]: entry for entry in json.loads((out / "report.json").read_text())["volumes"]}
-    assert (fates["7_t2"]["status"], fates["7_t2"]["reason"]) == ("succeeded", "was there already")
+    assert (fates["7_t2"]["status"], fates["7_t2"]["reason"]) == ("succeeded", "spineps-phantom, was there already")
     assert fates["lesions"]["reason"] == "skipped: a label map, not an image"
     assert "torn_t2.mha is no volume that ITK can read" in fates["torn_t2"]["reason"]
     labels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(maps["vertebrae"])))
@@ -95,8 +95,7 @@ def test_the_contrast_is_what_the_name_says_unless_it_is_given(tmp_path: Path) -
     }
 
     found = {
-        name: read_volume_image(write_itk(tmp_path / name, 1000 * made_voxels(), SAGITTAL), None).contrast
-        for name in named
+        name: read_volume_image(write_itk(tmp_path / name, made_voxels(), SAGITTAL), None).contrast for name in named
     }
 
     assert found == named
@@ -105,7 +104,7 @@ def test_the_contrast_is_what_the_name_says_unless_it_is_given(tmp_path: Path) -
 
 def test_slices_that_are_not_sagittal_are_left_alone(tmp_path: Path) -> None:
     """As the node leaves them alone; a volume without thick slices has no plane."""
-    voxels = 1000 * made_voxels()
+    voxels = made_voxels()
     axial, even = np.diag([1.0, 1.0, 4.0, 1.0])[:, [2, 1, 0, 3]], np.eye(4)[:, [2, 1, 0, 3]]
 
     with pytest.raises(Unsuitable, match=r"MR, axial, 4\.0 mm slices; SPINEPS needs a sagittal plane"):
@@ -136,7 +135,7 @@ def test_files_that_differ_in_their_ending_alone_keep_it(tmp_path: Path) -> None
 
 def test_a_contrast_that_no_pack_takes_says_what_to_do(tmp_path: Path) -> None:
     """Nothing was segmented: exit code 3."""
-    write_itk(tmp_path / "images" / "x.nii", 1000 * made_voxels(), SAGITTAL)
+    write_itk(tmp_path / "images" / "x.nii", made_voxels(), SAGITTAL)
 
     done = CliRunner().invoke(app, ["segment", str(tmp_path / "images"), str(tmp_path / "out")])
 
