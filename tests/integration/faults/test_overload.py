@@ -142,6 +142,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_an_instance_leaves_nothing_half(s
         declined = store(node, 2, 1024)
         filler.unlink()
         after = store(node, 2, 1024)
+        wait_for(lambda: len(list(node.layout.jobs.glob("*/input/*.dcm"))) == 2, "both series as jobs")  # at rest there
         files = sorted(file.stat().st_size for file in node.layout.root.rglob("*.dcm"))
 
     assert (kept, declined, after) == (0x0000, 0xA700, 0x0000)
