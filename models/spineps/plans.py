@@ -23,6 +23,7 @@ from models.spineps.resampling import resample_linearly, resample_slices, thick_
 
 PREPROCESSOR = "DefaultPreprocessor"
 NNUNET_RESAMPLING = "resample_data_or_seg_to_shape"
+NO_RESAMPLING = "no_resampling_hack"  # nnU-Net's function for networks that take every grid as it is
 Shape = tuple[int, int, int]
 
 
@@ -75,7 +76,7 @@ class SemanticPlans:
         for channel, values in enumerate(seen):
             seen[channel] = self._normalised(values, channel)
         shape = [round(mm / target * n) for mm, target, n in zip(along, self.spacing, seen.shape[1:], strict=True)]
-        if list(seen.shape[1:]) != shape:
+        if self.settings["resampling_fn_data"] != NO_RESAMPLING and list(seen.shape[1:]) != shape:
             seen = self._resample(seen, shape, along)
         return Prepared(torch.from_numpy(seen), _three(volume.shape), box, (along[0], along[1], along[2]))
 

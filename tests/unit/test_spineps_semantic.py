@@ -13,7 +13,7 @@ from models.errors import PackError
 from models.spineps import native, plans
 from models.spineps.frame import Spacing
 from models.spineps.memory import Fitting
-from models.spineps.plans import Prepared, SemanticPlans
+from models.spineps.plans import NO_RESAMPLING, Prepared, SemanticPlans
 from models.spineps.semantic import SemanticPhase, build_semantic_network
 from models.spineps.windows import Windows, padded, stream_logits
 from tests.made_spineps import LABELS, PATCH, SPACING_MM, random_weights, semantic_settings, shade_weights
@@ -142,6 +142,26 @@ def test_streamed_windows_give_the_answer_of_nnunets_predictor(
     assert ours.shape == theirs.shape == image().shape
     assert len(np.unique(theirs)) > 2
     assert np.mean(ours != theirs) < 0.01
+
+
+@pytest.mark.slow
+def test_a_network_that_takes_every_grid_sees_the_image_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nnU-Net's plans may name a function that resamples nothing; their spacing is then nobody's."""
+    monkeypatch.setattr(native, "runs_half", lambda _device: False)
+    settings = semantic_settings(spacing=(0.7, 1.4, 3.1))
+    functions = ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities")
+    for function in functions:
+        settings["plans"]["configurations"]["3d_fullres"].update({function: NO_RESAMPLING, f"{function}_kwargs": {}})
+    weights = [random_weights(settings, 0)]
+
+    with torch.inference_mode():
+        ours = SemanticPhase(settings, weights, CPU).predict(image(), SPACING_MM).labels
+        theirs = by_nnunet(settings, weights, image())
+        on_its_grid = SemanticPhase(semantic_settings(), weights, CPU).predict(image(), SPACING_MM).labels
+
+    assert len(np.unique(theirs)) > 2
+    assert np.mean(ours != theirs) < 0.01
+    np.testing.assert_array_equal(ours, on_its_grid)
 
 
 @pytest.mark.parametrize("shape", [(8, 70, 33), (20, 40, 90), (50, 32, 32)])
