@@ -17,9 +17,12 @@ from models.training import spineps_instances, spineps_semantic
 from models.training.loop import Plan, Step, Trainee, train
 from models.training.spineps_card import write_spineps_card
 from models.training.spineps_instances import InstanceStep
-from models.training.spineps_scenes import GRID_MM, STRUCTURES, MrSceneStore
+from models.training.spineps_scenes import STRUCTURES, MrSceneStore
 from models.training.spineps_semantic import SemanticStep, build_for_training
 
+# (P, I, R), least and greatest: a volume between is segmented on its own grid. nnU-Net goes to the network's spacing
+# from there and brings the logits back, which keeps more of thin structures than to resample their labels.
+GRID_MM = ((0.6, 0.6, 2.0), (1.2, 1.2, 6.0))
 LOGIT_SHARE = 1 / 8  # of the logits that training ends with; a power of two loses nothing
 Report = Callable[[str], None]
 Log = list[dict[str, float]]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.packs import ModelPack
+from models.training.spineps_scenes import SPACING_MM
 
 if TYPE_CHECKING:
     from models.training.spineps import SpinepsRecipe
@@ -19,9 +20,9 @@ CARD = """# Model card: {name} {version}
 into an MR scanner, with contrasts, slices, shading, noise and fields of view drawn at random. Seeds from 1,000,000 on
 are held back for docs/accuracy.md.
 
-**Networks.** An nnU-Net (nnU-Net's own plan format, so that SPINEPS itself loads it) on the volume's own grid,
-{spacing} mm, for the structures; SPINEPS' three-vertebra U-Net at {instance_spacing} mm, trained on
-spoilt truth, for the instances. No labelling network: levels come from the dens and the sacrum.
+**Networks.** An nnU-Net (nnU-Net's own plan format, so that SPINEPS itself loads it) at {spacing} mm for the
+structures; SPINEPS' three-vertebra U-Net at {instance_spacing} mm, trained on spoilt truth, for the instances. No
+labelling network: levels come from the dens and the sacrum.
 
 **Training.** {semantic_minutes:.0f} minutes for the structures ({semantic_steps} steps), {instance_minutes:.0f} for the
 instances ({instance_steps} steps), {history}. The weights are averages over the last steps, stored in half precision.
@@ -54,7 +55,7 @@ def write_spineps_card(
             version=pack.version,
             intended_use=pack.intended_use,
             provenance=pack.provenance,
-            spacing=" to ".join(_listed(spacing) for spacing in pack.networks["semantic"]["resolution"]),
+            spacing=_listed(SPACING_MM[::-1]),
             instance_spacing=_listed(pack.networks["instance"]["resolution"]),
             semantic_minutes=semantic["minutes"],
             semantic_steps=int(semantic["step"]),

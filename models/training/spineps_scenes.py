@@ -17,8 +17,8 @@ from models.training.scenes import HELD_BACK
 # Structures in the order of the network's classes 1…14; MIRRORED swaps left and right.
 STRUCTURES = (41, 42, 43, 44, 45, 46, 47, 48, 49, 60, 61, 62, 100, 26)
 MIRRORED = {43: 44, 44: 43, 45: 46, 46: 45, 47: 48, 48: 47}
-# mm, (P, I, R), least and greatest: the semantic network takes every grid between them as it is.
-GRID_MM = ((0.6, 0.6, 2.0), (1.2, 1.2, 6.0))
+# mm, (R, I, P): what the semantic network sees.
+SPACING_MM = (3.5, 0.9, 0.9)
 CONTRASTS: tuple[tuple[MrContrast, float], ...] = (("T2w", 0.62), ("T1w", 0.12), ("STIR", 0.12), ("other", 0.14))
 # The neck is the hardest: small bodies, thin discs.
 REGION_SHARE: tuple[tuple[MrRegion, float], ...] = (("cervical", 0.4), ("thoracic", 0.15), ("lumbar", 0.45))
@@ -87,12 +87,12 @@ class MrSceneStore:
 
 
 def worth_training(grid: VolumeGrid) -> VolumeGrid:
-    """The same field of view no higher than `LARGEST_MM`; isotropic ones in slices as near as the network's may be."""
+    """The same field of view no higher than `LARGEST_MM`; isotropic ones in slices of the network's thickness."""
     plane = grid.plane
     shape = (min(plane.shape[0], round(LARGEST_MM / plane.pixel_mm[0])), plane.shape[1])
     xs, slice_mm = grid.xs, grid.slice_mm
     if grid.planes == 1:
-        step = max(1, round(GRID_MM[0][2] / slice_mm))
+        step = max(1, round(SPACING_MM[0] / slice_mm))
         xs, slice_mm = xs[::step], slice_mm * step
     return replace(grid, plane=replace(plane, shape=shape), xs=xs, slice_mm=slice_mm)
 

@@ -1,8 +1,6 @@
 """Training of the semantic network: an anisotropic nnU-Net on windows of scanned phantoms.
 
-The frame is nnU-Net's as SPINEPS calls it: (R, I, P), axes towards the right, the feet and the back. The network takes
-a volume on its own grid: slices of 2 to 6 mm brought to others are blends of two, and what a slice is half full of is
-hard enough to tell. For that a window is of so many voxels, not millimetres, and training shows it every grid.
+The frame is nnU-Net's as SPINEPS calls it: (R, I, P), axes towards the right, the feet and the back.
 """
 
 from dataclasses import dataclass
@@ -14,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.spineps.plans import NO_RESAMPLING
 from models.training.spineps_scenes import (
     CLASS_OF_MIRRORED,
     CLASS_OF_STRUCTURE,
+    SPACING_MM,
     STRUCTURES,
     MrSceneStore,
     scanned,
@@ -33,31 +31,37 @@ CONVOLUTIONS = ((1, 2, 2, 2, 2), (2, 2, 2, 2))  # a stage, down and up; the fine
 DEEP_WEIGHTS = (1.0, 0.4, 0.15)  # of the finest stage, the next, the one after
 SMALL_SHARE, SMALL_MM = 0.12, (70.0, 160.0)  # of the scenes, cut to a box as wide as this: crops, surface coils
 COARSE_SHARE, COARSE_MM = 0.12, (1.0, 1.7)  # of the scenes, shown in pixels of this size: isotropic volumes
-TYPICAL_MM = (4.0, 0.8, 0.8)  # (R, I, P), of a volume; nnU-Net's plans name one, and nothing is brought to it
 TRUTHS = 4  # places within a voxel of the scene at which its truth is read
 CONFIGURATION = "3d_fullres"
 
 
 def plans() -> dict[str, Any]:
     """plans.json of the semantic network, as nnU-Net 2 writes it."""
+    image = {"is_seg": False, "order": 3, "order_z": 1, "force_separate_z": None}
+    linear = {**image, "order": 1}
     configuration = {
         "data_identifier": "nnUNetPlans_3d_fullres",
         "preprocessor_name": "DefaultPreprocessor",
         "batch_size": 2,
         "patch_size": list(PATCH),
-        "median_image_size_in_voxels": [15.0, 400.0, 350.0],
-        "spacing": list(TYPICAL_MM),
+        "median_image_size_in_voxels": [28.0, 352.0, 300.0],
+        "spacing": list(SPACING_MM),
         "normalization_schemes": ["ZScoreNormalization"],
         "use_mask_for_norm": [False],
-        **_taken_as_it_is("data", "seg", "probabilities"),
+        "resampling_fn_data": "resample_data_or_seg_to_shape",
+        "resampling_fn_seg": "resample_data_or_seg_to_shape",
+        "resampling_fn_data_kwargs": image,
+        "resampling_fn_seg_kwargs": {**linear, "is_seg": True},
+        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+        "resampling_fn_probabilities_kwargs": linear,
         "architecture": _architecture(),
         "batch_dice": False,
     }
     return {
         "dataset_name": "Dataset001_SpondylPhantom",
         "plans_name": "nnUNetPlans",
-        "original_median_spacing_after_transp": list(TYPICAL_MM),
-        "original_median_shape_after_transp": [15, 400, 350],
+        "original_median_spacing_after_transp": list(SPACING_MM),
+        "original_median_shape_after_transp": [28, 352, 300],
         "image_reader_writer": "SimpleITKIO",
         "transpose_forward": [0, 1, 2],
         "transpose_backward": [0, 1, 2],
@@ -69,12 +73,6 @@ def plans() -> dict[str, Any]:
                   "percentile_99_5": 1200.0, "std": 220.0}
         },
     }  # fmt: skip
-
-
-def _taken_as_it_is(*names: str) -> dict[str, Any]:
-    """Settings of nnU-Net's that resample nothing."""
-    functions = {f"resampling_fn_{name}": NO_RESAMPLING for name in names}
-    return {**functions, **{f"{function}_kwargs": {} for function in functions}}
 
 
 def _architecture() -> dict[str, Any]:
@@ -125,8 +123,8 @@ def build_for_training() -> nn.Module:
 class Example:
     """A window and what is true in it.
 
-    image: (1, R, I, P) float32. classes: (TRUTHS, R, I, P) int64; in a window that was turned the truth is read at
-    several places within a voxel of the scene: their mean is the truth between its voxels.
+    image: (1, R, I, P) float32. classes: (TRUTHS, R, I, P) int64, the truth read at several places within a voxel of
+    the scene: their mean is the truth between its voxels, as the engine's logits are read between the window's.
     """
 
     image: Tensor
@@ -134,7 +132,7 @@ class Example:
 
 
 def draw_examples(store: MrSceneStore, rng: np.random.Generator, count: int) -> list[Example]:
-    """Scan one scene and cut windows from it."""
+    """Scan one scene and cut windows from it: half of them as the engine does, half turned and scaled by chance."""
     scene = store.draw(rng)
     image = scanned(scene, rng)
     mirrored = bool(rng.random() < 0.5)
@@ -152,9 +150,10 @@ def draw_examples(store: MrSceneStore, rng: np.random.Generator, count: int) -> 
         image, classes = z_scored(image[:, rows, columns]), classes[:, rows, columns]
     if rng.random() < COARSE_SHARE:
         image = _coarsened(image, pixel_mm, float(rng.uniform(*COARSE_MM)))
-    source = torch.from_numpy(np.ascontiguousarray(image))[None, None]
+    source = _in_network_pixels(image, pixel_mm)
     truth = torch.from_numpy(classes.astype(np.float32))[None, None]
-    return [_example(source, truth, rng) for _ in range(count)]
+    slices = scene.tissues.slice_mm / SPACING_MM[0] * image.shape[0]
+    return [_example(source, truth, slices, rng) for _ in range(count)]
 
 
 def _small_field(
@@ -179,12 +178,16 @@ def _coarsened(image: NDArray[np.float32], pixel_mm: tuple[float, float], coarse
     return functional.interpolate(coarse, size=image.shape[1:], mode="bicubic", align_corners=False)[0].numpy()
 
 
-def _example(source: Tensor, truth: Tensor, rng: np.random.Generator) -> Example:
-    """Cut a window: half of them voxel by voxel as the engine does, half turned and scaled by chance.
+def _in_network_pixels(image: NDArray[np.float32], pixel_mm: tuple[float, float]) -> Tensor:
+    """Bring slices to the network's pixels, the number of slices as it is → (1, 1, slices, I, P)."""
+    shape = [max(1, round(n * mm / to)) for n, mm, to in zip(image.shape[1:], pixel_mm, SPACING_MM[1:], strict=True)]
+    source = torch.from_numpy(np.ascontiguousarray(image))[None]
+    return functional.interpolate(source, size=shape, mode="bicubic", align_corners=False)[None]
 
-    Within a voxel as it is, all places have the same truth.
-    """
-    grid = _window_grid(source.shape[2:], rng)
+
+def _example(source: Tensor, truth: Tensor, slices: float, rng: np.random.Generator) -> Example:
+    """Cut a window; `slices` is how many of the network's the stack has."""
+    grid = _window_grid((slices, *source.shape[3:]), rng)
     outside = (grid.abs() > 1).any(-1)[0]
     cut = _sample(source, grid, "bilinear")
     cut = torch.where(outside, source.min() if rng.random() < 0.5 else torch.zeros(()), cut)
@@ -198,8 +201,8 @@ def _sample(source: Tensor, grid: Tensor, mode: str) -> Tensor:
     return functional.grid_sample(source, grid, mode=mode, padding_mode="border", align_corners=False)[0, 0]
 
 
-def _window_grid(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
-    """Where a window's voxels lie in a stack of `shape`, (1, R, I, P, 3) in -1…1, P first."""
+def _window_grid(shape: tuple[float, ...], rng: np.random.Generator) -> Tensor:
+    """Where a window's voxels lie in a stack of `shape` of the network's voxels, (1, R, I, P, 3) in -1…1, P first."""
     plain = bool(rng.random() < 0.5)
     angle, scale = (0.0, np.ones(3)) if plain else (rng.normal(0, 0.09), np.exp(rng.normal(0, (0.08, 0.10, 0.10))))
     size = np.array(PATCH) * scale
@@ -208,7 +211,7 @@ def _window_grid(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
     if rng.random() < 0.7:  # the spine is in the middle of most fields
         start[2] = room[2] * np.clip(rng.normal(0.5, 0.2), 0, 1) - slack[2] / 2
     if plain:
-        start = np.rint(start)
+        start[1:] = np.rint(start[1:])
     axes = [(torch.arange(n) + 0.5) / n * float(s) + float(o) for n, s, o in zip(PATCH, size, start, strict=True)]
     r, i, p = torch.meshgrid(*axes, indexing="ij")
     mid_i, mid_p = float(start[1] + size[1] / 2), float(start[2] + size[2] / 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -54,35 +55,36 @@ def test_right_structures_lie_on_the_right_of_left_ones_in_every_window(store: M
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("small", [0.0, 1.0])
+@pytest.mark.parametrize(("pixel_mm", "small"), [(0.6, 0.0), (0.9, 0.0), (1.1, 0.0), (0.6, 1.0)])
 def test_truth_lies_where_the_image_shows_it(
-    store: MrSceneStore, monkeypatch: pytest.MonkeyPatch, small: float
+    store: MrSceneStore, monkeypatch: pytest.MonkeyPatch, pixel_mm: float, small: float
 ) -> None:
-    """Where an image is its own truth, bright in bodies, both are the same, but for the interpolation if turned."""
+    """Where an image is its own truth, bright in bodies, windows of both are the same but for the interpolation."""
     monkeypatch.setattr(spineps_semantic, "SMALL_SHARE", small)
     monkeypatch.setattr(spineps_semantic, "COARSE_SHARE", 0.0)
     monkeypatch.setattr(spineps_semantic, "z_scored", lambda image: image)
-    scene = store[1]
+    tissues = replace(store[1].tissues, pixel_mm=(pixel_mm, pixel_mm))
+    scene = replace(store[1], tissues=tissues)
     monkeypatch.setattr(store, "draw", lambda _: scene)
     bright = np.float32(scene.subregions == 49)
     monkeypatch.setattr(spineps_semantic, "scanned", lambda *_: bright)
     monkeypatch.setattr(spineps_semantic, "TRUTHS", 16)  # of 4 the mean is a coarse one
     body = STRUCTURES.index(49) + 1
 
-    seen = {"as it is": 0, "turned": 0}
-    for draw in range(6):
+    seen = 0
+    for draw in range(4):
         for example in draw_examples(store, np.random.default_rng(draw), 2):
-            image = example.image[0]
+            image = example.image[0].clamp(0, 1)  # bicubic interpolation overshoots
             if not image.any():
                 continue
+            seen += 1
             truth = (example.classes == body).float().mean(0)
-            seen["as it is" if torch.allclose(truth, image, atol=1e-4) else "turned"] += 1
             assert truth.sum() == pytest.approx(float(image.sum()), rel=0.02)
             apart = (truth - image).abs().mean()
             for axis in range(3):
                 for step in (-1, 1):
                     assert apart < 0.5 * (truth.roll(step, axis) - image).abs().mean()
-    assert min(seen.values()) >= 2
+    assert seen >= 4
 
 
 @pytest.mark.slow
@@ -91,20 +93,17 @@ def test_small_fields_show_a_part_of_the_spine_normalised_by_itself(
 ) -> None:
     """Every one holds some of the spine, is no wider than it may be, and knows nothing of what was cut off."""
     monkeypatch.setattr(spineps_semantic, "SMALL_SHARE", 1.0)
-    scene = store[1]
-    row_mm, column_mm = scene.tissues.pixel_mm
-    monkeypatch.setattr(store, "draw", lambda _: scene)
-    cut = Mock(wraps=spineps_semantic._example)
-    monkeypatch.setattr(spineps_semantic, "_example", cut)
+    pixels = Mock(wraps=spineps_semantic._in_network_pixels)
+    monkeypatch.setattr(spineps_semantic, "_in_network_pixels", pixels)
 
     for draw in range(6):
         draw_examples(store, np.random.default_rng(draw), 1)
 
-    assert cut.call_count == 6
-    for source in (call.args[0] for call in cut.call_args_list):
-        assert source.shape[3] * row_mm <= SMALL_MM[1] + row_mm
-        assert source.shape[4] * column_mm <= SMALL_MM[1] + column_mm
-        assert abs(source.mean()) < 0.05
+    assert pixels.call_count == 6
+    for image, (row_mm, column_mm) in (call.args for call in pixels.call_args_list):
+        assert image.shape[1] * row_mm <= SMALL_MM[1] + row_mm
+        assert image.shape[2] * column_mm <= SMALL_MM[1] + column_mm
+        assert abs(image.mean()) < 0.05
     classes = np.zeros((3, 300, 200), np.uint8)
     classes[:, 290:, 5:9] = 1
     for draw in range(20):
