@@ -33,7 +33,8 @@ Counted are vertebrae whose body is in view and touches no edge of a slice, and 
 one of the others is no fault. *{with_cut}* counts all that the truth has, down to a few voxels at the border.
 C1 is no part of the truth: SPINEPS' models have none unless they declare it (`has_c1`). *Levels are right* when
 something was found and every vertebra found is named right; a landmark is in view when C2 counts or the top of the
-sacrum can be seen."""
+sacrum can be seen. The *spinal canal* is SPINEPS' structure 61, the canal without its cord, and held to the aim so;
+*with cord* it is what SPIDER's references mark."""
 
 
 def volumes_document(

@@ -16,6 +16,7 @@ from models.contracts import SpineVolume, VolumeResult
 from models.errors import EngineRefusal
 from models.evaluation import (
     BODY,
+    CANAL_WITH_CORD,
     DISC,
     VERTEBRA,
     ImageScore,
@@ -134,10 +135,18 @@ def score_phantom(phantom: MrPhantom, result: VolumeResult | None, *, name: str)
 
 
 def truth_kinds(phantom: MrPhantom) -> dict[str, LabelledVolume]:
-    """The truth of a phantom by kind; what both maps have is taken from that of the vertebrae."""
+    """The truth of a phantom by kind; what both maps have is taken from that of the vertebrae.
+
+    The canal is there without its cord, as SPINEPS has it, and with it, as SPIDER and radiologists do.
+    """
     structures = split_kinds(LabelledVolume(phantom.subregions, SPINEPS_STRUCTURES.names))
     names = {**SPINEPS_VERTEBRAE.names, **phantom.levels}
-    return structures | split_kinds(LabelledVolume(phantom.vertebrae, names))
+    whole_canal = take_kind(structures, CANAL_WITH_CORD)
+    return (
+        structures
+        | ({CANAL_WITH_CORD: whole_canal} if whole_canal else {})
+        | split_kinds(LabelledVolume(phantom.vertebrae, names))
+    )
 
 
 def result_kinds(result: VolumeResult | None) -> dict[str, LabelledVolume]:

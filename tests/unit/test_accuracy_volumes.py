@@ -24,7 +24,7 @@ from app.accuracy.volumes import (
     score_phantom,
 )
 from models.contracts import SpineStructure, VolumeResult
-from models.evaluation import BODY, DISC, VERTEBRA, LabelledVolume, VolumeScore, score_kind
+from models.evaluation import BODY, CANAL, CANAL_WITH_CORD, DISC, VERTEBRA, LabelledVolume, VolumeScore, score_kind
 from models.phantom.mr import MrPhantom, MrSequence
 from tests.made_mr import SAGITTAL
 
@@ -32,13 +32,14 @@ MAKING = Making("2026-01-02", "python -m app.accuracy", "pack", "1.0", "ab" * 32
 
 
 def phantom() -> MrPhantom:
-    """Return L3, which the upper edge cuts, L4, L5 and the sacrum, bodies with discs between them, and a canal."""
+    """Return L3, which the upper edge cuts, L4, L5 and the sacrum, bodies with discs, and a canal with its cord."""
     structures, vertebrae = np.zeros((3, 60, 20), np.uint8), np.zeros((3, 60, 20), np.uint8)
     for level, first, last in ((22, 0, 8), (23, 12, 24), (24, 28, 40)):
         structures[:, first:last, 2:10], vertebrae[:, first:last, 2:10] = 49, level
         structures[:, last : last + 4, 2:10], vertebrae[:, last : last + 4, 2:10] = 100, 100 + level
     structures[:, 44:58, 2:10] = vertebrae[:, 44:58, 2:10] = 26
     structures[:, :, 12:15] = 61
+    structures[:, :30, 13] = 60
     return MrPhantom(
         voxels=structures.astype(np.float32),
         affine=SAGITTAL,
@@ -63,7 +64,7 @@ def answer(truth: MrPhantom, *, without: tuple[int, ...] = (), names: dict[int, 
             kind = "disc" if value > 100 else "vertebra"
             found.append(SpineStructure(len(found) + 1, label, kind, None, value, 0.9, (0, 0, 0), 1.0))  # type: ignore[arg-type]
             vertebrae[truth.vertebrae == value] = len(found)
-    parts = {26: "sacrum", 49: "vertebral body", 61: "spinal canal", 100: "intervertebral disc"}
+    parts = {26: "sacrum", 49: "vertebral body", 60: "spinal cord", 61: "spinal canal", 100: "intervertebral disc"}
     subregions, structures = np.zeros(truth.subregions.shape, np.uint16), []
     for number, (value, label) in enumerate(parts.items(), start=1):
         structures.append(SpineStructure(number, label, "substructure", None, value, 0.9, (0, 0, 0), 1.0))
@@ -83,13 +84,29 @@ def test_the_truth_as_the_answer_gets_full_marks_in_every_kind() -> None:
     score = score_phantom(truth, answer(truth), name="one")
 
     assert {kind.kind for kind in score.kinds} == {
-        "vertebra", "disc", "sacrum", "vertebral body", "spinal canal", "intervertebral disc", WITH_CUT
+        "vertebra", "disc", "sacrum", "vertebral body", "spinal cord", "spinal canal", "spinal canal with cord",
+        "intervertebral disc", WITH_CUT
     }  # fmt: skip
     assert all(kind.dice == 1.0 and kind.average_distance == 0.0 and kind.complete for kind in score.kinds)
     assert score.landmark_in_view
     vertebrae = score.kind(VERTEBRA)
     assert vertebrae is not None
     assert vertebrae.instances.levels_right
+
+
+def test_a_cord_that_ends_elsewhere_is_no_fault_of_the_canal_with_its_cord() -> None:
+    """SPIDER marks the whole canal, SPINEPS what the cord leaves of it."""
+    truth = phantom()
+    longer = truth.subregions.copy()
+    longer[:, 30:50, 13] = 60
+
+    score = score_phantom(truth, answer(replace(truth, subregions=longer)), name="one")
+
+    whole, alone = score.kind(CANAL_WITH_CORD), score.kind(CANAL)
+    assert whole is not None
+    assert alone is not None
+    assert whole.dice == 1.0
+    assert alone.dice < 0.95
 
 
 def test_a_vertebra_that_the_edge_cuts_does_not_count_but_is_told_of() -> None:
