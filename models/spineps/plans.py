@@ -19,7 +19,7 @@ from torch import Tensor
 
 from models.errors import PackError
 from models.spineps.clean import Box
-from models.spineps.resampling import resample_linearly, resample_slices, thick_axis
+from models.spineps.resampling import resample_slices, thick_axis
 
 PREPROCESSOR = "DefaultPreprocessor"
 NNUNET_RESAMPLING = "resample_data_or_seg_to_shape"
@@ -80,10 +80,13 @@ class SemanticPlans:
             seen = self._resample(seen, shape, along)
         return Prepared(torch.from_numpy(seen), _three(volume.shape), box, (along[0], along[1], along[2]))
 
+    def comes_back_linearly(self, prepared: Prepared) -> bool:
+        """Whether logits are brought to the image's grid by linear interpolation, or lie on it already."""
+        same = tuple(prepared.data.shape[1:]) == prepared.cropped
+        return same or self._interpolates("resampling_fn_probabilities", order=1, between_slices=1)
+
     def resample_back(self, values: NDArray[np.float16], prepared: Prepared) -> Tensor:
-        """(channels, …) at the plans' spacing → at the image's, on the box."""
-        if self._interpolates("resampling_fn_probabilities", order=1, between_slices=1):
-            return resample_linearly(torch.from_numpy(values).float(), prepared.cropped)
+        """(channels, …) at the plans' spacing → at the image's, on the box, where that is more than linear."""
         resample = self._resampling("resampling_fn_probabilities")
         return torch.from_numpy(resample(values, prepared.cropped, self.spacing, prepared.spacing))
 

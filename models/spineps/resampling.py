@@ -5,7 +5,8 @@ Within a slice by cubic splines, between slices linearly; logits linearly along 
 Source: Isensee et al., "nnU-Net" (Nature Methods 2021), resampling of anisotropic images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from math import ceil
 
 import numpy as np
 import torch
@@ -38,3 +39,32 @@ def resample_slices(image: NDArray[np.float32], shape: Sequence[int], axis: int)
 def resample_linearly(values: Tensor, shape: Sequence[int]) -> Tensor:
     """(channels, X, Y, Z) → (channels, *shape), the borders of both grids in the same place."""
     return functional.interpolate(values[None], size=tuple(shape), mode="trilinear")[0]
+
+
+def resample_planes(
+    finished: Iterable[tuple[slice, Tensor]], inside: Sequence[slice], shape: Sequence[int], axis: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Resample linearly while a volume is still coming: of what has come, only the last plane is kept.
+
+    finished: the volume's planes across `axis` in their order, and their values (channels, X, Y, Z); inside: the part
+    of the volume that counts; shape: what it becomes.
+
+    Yields:
+        The number of a plane of `shape`, and its values (channels, …): those of `resample_linearly`.
+    """
+    first, count = inside[axis].start, inside[axis].stop - inside[axis].start
+    within = (slice(None), *(along for other, along in enumerate(inside) if other != axis))
+    size = tuple(n for other, n in enumerate(shape) if other != axis)
+    number, last = 0, torch.empty(0)
+    for planes, values in finished:
+        known = values.movedim(axis + 1, 0)
+        while number < shape[axis]:
+            place = max(0.0, (number + 0.5) * count / shape[axis] - 0.5)
+            below, above = (min(round_off(place), count - 1) + first - planes.start for round_off in (int, ceil))
+            if above >= len(known):
+                break
+            plane = torch.lerp(known[below] if below >= 0 else last, known[above], place % 1)[within]
+            resized = plane.shape[1:] != size
+            yield number, functional.interpolate(plane[None], size=size, mode="bilinear")[0] if resized else plane
+            number += 1
+        last = known[-1].clone()

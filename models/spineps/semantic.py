@@ -19,6 +19,7 @@ from models.spineps.frame import Spacing
 from models.spineps.memory import Fitting
 from models.spineps.native import NativeNetwork
 from models.spineps.plans import Prepared, SemanticPlans
+from models.spineps.resampling import resample_planes
 from models.spineps.windows import Windows, padded, stream_logits
 
 CLASSES_AT_ONCE = 3  # brought back to the image's grid
@@ -87,18 +88,18 @@ class SemanticPhase:
         return FoundSubregions(self.table[classes.transpose(2, 1, 0)], tuple(fitting.notes))
 
     def _classes(self, prepared: Prepared, fitting: Fitting) -> NDArray[np.uint8]:
-        """Run the windows → classes on the box of what is not zero, before nnU-Net's resampling."""
+        """Run the windows → classes on the box of what is not zero, at the image's spacing."""
         volume, inside = padded(prepared.data, self.plans.patch_size)
         windows = Windows.over(volume.shape[1:], self.plans.patch_size, self.step)
         finished = stream_logits(volume, windows, self._answer, classes=self.classes, fitting=fitting)
-        if tuple(prepared.data.shape[1:]) == prepared.cropped:
-            classes = np.empty(windows.shape, np.uint8)
-            for planes, logits in finished:
-                np.moveaxis(classes, windows.axis, 0)[planes] = _moved(logits.argmax(0), windows.axis)
-            return np.ascontiguousarray(classes[inside])
+        if self.plans.comes_back_linearly(prepared):
+            classes = np.empty(prepared.cropped, np.uint8)
+            for number, logits in resample_planes(finished, inside, prepared.cropped, windows.axis):
+                np.moveaxis(classes, windows.axis, 0)[number] = logits.argmax(0).cpu().numpy()
+            return classes
         kept = np.empty((self.classes, *windows.shape), np.float16)
         for planes, logits in finished:
-            np.moveaxis(kept, windows.axis + 1, 0)[planes] = _moved(logits, windows.axis + 1)
+            np.moveaxis(kept, windows.axis + 1, 0)[planes] = logits.movedim(windows.axis + 1, 0).cpu().numpy()
         return self._resampled(kept[(slice(None), *inside)], prepared)
 
     def _resampled(self, logits: NDArray[np.float16], prepared: Prepared) -> NDArray[np.uint8]:
@@ -127,10 +128,6 @@ def _mirrorings(axes: Sequence[int] | None) -> tuple[tuple[int, ...], ...]:
     """Every set of axes of (B, channels, …) to mirror along, the empty one first."""
     known = [axis + 2 for axis in axes or ()]
     return tuple(chosen for count in range(len(known) + 1) for chosen in combinations(known, count))
-
-
-def _moved(values: Tensor, axis: int) -> Any:
-    return values.movedim(axis, 0).cpu().numpy()
 
 
 def _label_table(labels: Mapping[str, int]) -> NDArray[np.uint8]:

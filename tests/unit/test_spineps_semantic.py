@@ -8,12 +8,14 @@ import torch
 from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch.nn import functional
 
 from models.errors import PackError
 from models.spineps import native, plans
 from models.spineps.frame import Spacing
 from models.spineps.memory import Fitting
-from models.spineps.plans import NO_RESAMPLING, Prepared, SemanticPlans
+from models.spineps.plans import NO_RESAMPLING, SemanticPlans
+from models.spineps.resampling import resample_planes
 from models.spineps.semantic import SemanticPhase, build_semantic_network
 from models.spineps.windows import Windows, padded, stream_logits
 from tests.made_spineps import LABELS, PATCH, SPACING_MM, random_weights, semantic_settings, shade_weights
@@ -74,23 +76,27 @@ def by_nnunet(settings: dict[str, Any], folds: list[dict[str, torch.Tensor]], vo
         ((3.5, 0.9, 0.9), (4.4, 0.6, 0.7), (7, 30, 27)),
         ((3.5, 0.9, 0.9), (2.0, 1.2, 1.2), (15, 16, 15)),
         ((1.0, 1.0, 1.0), (0.8, 0.9, 1.1), (11, 23, 16)),
+        ((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (9, 20, 18)),
     ],
 )
-def test_linear_resampling_of_logits_is_nnunets(
-    network_mm: Spacing, image_mm: Spacing, shape: tuple[int, int, int]
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_planes_resampled_as_they_come_are_those_of_nnunet(
+    network_mm: Spacing, image_mm: Spacing, shape: tuple[int, int, int], axis: int
 ) -> None:
-    """With thick slices, which nnU-Net treats apart, and without."""
-    settings = semantic_settings()["plans"]
+    """With thick slices, which nnU-Net treats apart, and without; the windows' padding is left out."""
     kwargs = {"is_seg": False, "order": 1, "order_z": 1, "force_separate_z": None}
-    configuration = {"spacing": list(network_mm), "resampling_fn_probabilities_kwargs": kwargs}
-    settings["configurations"]["3d_fullres"].update(configuration)
-    logits = np.random.default_rng(2).normal(0, 5, (3, 9, 20, 18)).astype(np.float16)
-    box = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
+    logits = torch.from_numpy(np.random.default_rng(2).normal(0, 5, (3, 9, 20, 18)).astype(np.float32))
+    surrounded = functional.pad(logits, (2, 1, 3, 4, 5, 0), value=1e6)
+    parts = torch.split(surrounded, [4, 1, 3, surrounded.shape[axis + 1] - 8], axis + 1)
+    finished = zip((slice(0, 4), slice(4, 5), slice(5, 8), slice(8, None)), parts, strict=True)
 
-    answer = SemanticPlans(settings, "3d_fullres").resample_back(logits, Prepared(torch.empty(0), shape, box, image_mm))
+    inside = (slice(5, 14), slice(3, 23), slice(2, 20))
+    planes = list(resample_planes(finished, inside, shape, axis))
 
-    expected = resample_data_or_seg_to_shape(logits, shape, network_mm, image_mm, **kwargs)
-    np.testing.assert_allclose(answer, expected, atol=0.02)
+    expected = resample_data_or_seg_to_shape(logits.numpy(), shape, network_mm, image_mm, **kwargs)
+    assert [number for number, _ in planes] == list(range(shape[axis]))
+    answer = torch.stack([values for _, values in planes], axis + 1)
+    np.testing.assert_allclose(answer, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -119,20 +125,27 @@ def test_images_are_resampled_as_by_nnunet(image_mm: Spacing, shape: tuple[int, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("spacing", "mirror_axes", "folds"),
+    ("spacing", "mirror_axes", "folds", "between_slices"),
     [
-        (SPACING_MM, None, 1),
-        (SPACING_MM, (0, 1, 2), 2),
-        ((0.8, 1.3, 2.2), None, 1),
-        ((1.2, 1.2, 4.5), (1,), 1),  # nnU-Net resamples slices that are so thick apart
+        (SPACING_MM, None, 1, 0),
+        (SPACING_MM, (0, 1, 2), 2, 0),
+        ((0.8, 1.3, 2.2), None, 1, 0),
+        ((0.8, 1.3, 2.2), None, 1, 1),
+        ((1.2, 1.2, 4.5), (1,), 1, 0),  # nnU-Net resamples slices that are so thick apart
+        ((1.2, 1.2, 4.5), (1,), 1, 1),
     ],
 )
 def test_streamed_windows_give_the_answer_of_nnunets_predictor(
-    spacing: tuple[float, ...], mirror_axes: tuple[int, ...] | None, folds: int, monkeypatch: pytest.MonkeyPatch
+    spacing: tuple[float, ...],
+    mirror_axes: tuple[int, ...] | None,
+    folds: int,
+    between_slices: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same class but for ties that nnU-Net's half-precision sums decide."""
     monkeypatch.setattr(native, "runs_half", lambda _device: False)  # nnU-Net computes in single precision here
     settings = semantic_settings(spacing=spacing, mirror_axes=mirror_axes, folds=folds)
+    settings["plans"]["configurations"]["3d_fullres"]["resampling_fn_probabilities_kwargs"]["order_z"] = between_slices
     weights = [random_weights(settings, seed) for seed in range(folds)]
 
     with torch.inference_mode():
