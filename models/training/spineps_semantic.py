@@ -24,7 +24,7 @@ from models.training.spineps_scenes import (
 
 PATCH = (16, 192, 144)  # voxels, (R, I, P)
 CLASSES = len(STRUCTURES) + 1
-FEATURES = (16, 32, 48, 96, 128)
+FEATURES = (32, 32, 48, 96, 128)
 KERNELS = ((3, 3, 3),) * 5
 STRIDES = ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))
 CONVOLUTIONS = ((1, 2, 2, 2, 2), (2, 2, 2, 2))  # a stage, down and up; the finest stage costs most
