@@ -197,7 +197,7 @@ def test_a_few_steps_lower_both_losses(store: MrSceneStore) -> None:
     for step, batch in (_semantic(store), _instance(store)):
         optimiser = torch.optim.AdamW(step.network.parameters(), 3e-3)
         losses = []
-        for _ in range(6):
+        for _ in range(3):
             loss, _ = step.loss(batch)
             optimiser.zero_grad()
             loss.backward()
