@@ -122,15 +122,23 @@ def test_what_is_kept_is_readable_by_the_owner_alone(guarded: Node) -> None:
     status = association.send_c_store(made_dx(np.eye(8), study="private")).Status
     association.release()
 
-    root = guarded.layout.root
-    modes = {root: stat.S_IMODE(root.stat().st_mode)}
-    for folder, folders, files in os.walk(root):
-        for path in (Path(folder) / name for name in (*folders, *files)):
-            with contextlib.suppress(FileNotFoundError):  # the node has moved it meanwhile
-                modes[path] = stat.S_IMODE(path.stat().st_mode)
+    arriving = modes_below(guarded.layout.root)
+    wait_for(lambda: any(guarded.layout.jobs.glob("*/input/*.dcm")), "the series as a job")  # at rest there
+    modes = arriving | modes_below(guarded.layout.root)
+
     assert status == 0x0000
     assert any(path.suffix == ".dcm" for path in modes)
     assert {path: oct(mode) for path, mode in modes.items() if mode & 0o077} == {}
+
+
+def modes_below(root: Path) -> dict[Path, int]:
+    """Return the permissions of a folder and all in it; what moves meanwhile may be missed."""
+    modes = {root: stat.S_IMODE(root.stat().st_mode)}
+    for folder, folders, files in os.walk(root):
+        for path in (Path(folder) / name for name in (*folders, *files)):
+            with contextlib.suppress(FileNotFoundError):
+                modes[path] = stat.S_IMODE(path.stat().st_mode)
+    return modes
 
 
 @pytest.fixture(scope="module")
