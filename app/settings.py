@@ -83,10 +83,14 @@ class Node(_Frozen):
 
 
 class Dashboard(_Frozen):
-    """The web page, /metrics and /healthz; port 0 takes any free port."""
+    """The web page, /metrics and /healthz; port 0 takes any free port.
+
+    host_names: names under which it is reached besides IP addresses, localhost and this machine's own name.
+    """
 
     host: Host = "127.0.0.1"
     port: OwnPort = 8080
+    host_names: tuple[Host, ...] = ()
 
 
 class Settings(BaseSettings):

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 from fastapi.templating import Jinja2Templates
 
+from app.dashboard.http_security import secure
 from app.dashboard.metrics import metrics_text, missing_processes
 from app.jobs.layout import StorageLayout
 from app.jobs.queue import JobQueue, JobStatus, QueueUnavailable, queue_of
@@ -14,6 +15,7 @@ from app.settings import Settings
 
 SHOWN_JOBS = 50
 COUNTED_JOBS = 100_000
+STYLE_SHEET = Path(__file__).parent / "templates" / "dashboard.css"
 
 _TEMPLATES = Jinja2Templates(directory=Path(__file__).parent / "templates")
 
@@ -27,6 +29,7 @@ def build_page(settings: Settings) -> FastAPI:
     layout = StorageLayout(settings.storage.resolve())
     queue = queue_of(settings)
     page = FastAPI(title="Spondyl", docs_url=None, redoc_url=None, openapi_url=None)
+    secure(page, host_names=settings.dashboard.host_names)
 
     def full() -> str:
         return space_fault(layout.root, settings.node.limits.minimum_free_mib << 20) or ""
@@ -49,6 +52,10 @@ def build_page(settings: Settings) -> FastAPI:
     def metrics() -> Response:
         content = metrics_text(layout, _jobs(queue, COUNTED_JOBS))
         return Response(content, media_type="text/plain; version=0.0.4")
+
+    @page.get("/dashboard.css")
+    def style_sheet() -> FileResponse:
+        return FileResponse(STYLE_SHEET, media_type="text/css")
 
     @page.get("/", response_class=HTMLResponse)
     def jobs(request: Request) -> HTMLResponse:
