@@ -15,6 +15,7 @@ from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from app.jobs.results import RunAnswer
 from models.errors import PackError
+from operators.dicom.content import content_digest
 from tests.made_dicom import made_uid
 
 
@@ -38,8 +39,8 @@ def run_capture(source: Path, targets: Mapping[str, Path]) -> RunAnswer:
 
 
 def capture_of(instance: FileDataset, profile: str) -> FileDataset:
-    """Return a Secondary Capture of an instance: same pixels, same UIDs whenever it is asked for."""
-    uid = UID(made_uid(instance.SOPInstanceUID, profile))
+    """Return a Secondary Capture of an instance: same pixels, same UIDs whenever the same content is captured."""
+    uid = UID(made_uid(content_digest(instance), profile))
     instance.file_meta.MediaStorageSOPClassUID = instance.SOPClassUID = SecondaryCaptureImageStorage
     instance.file_meta.MediaStorageSOPInstanceUID = instance.SOPInstanceUID = uid
     instance.SeriesInstanceUID = made_uid(uid, "series")

@@ -8,6 +8,7 @@ from fastapi.templating import Jinja2Templates
 
 from app.dashboard.http_security import secure
 from app.dashboard.metrics import metrics_text, missing_processes
+from app.jobs.conflicts import with_conflicts
 from app.jobs.layout import StorageLayout
 from app.jobs.queue import JobQueue, JobStatus, QueueUnavailable, queue_of
 from app.jobs.space import space_fault
@@ -62,7 +63,7 @@ def build_page(settings: Settings) -> FastAPI:
         context = {
             "node": settings.node,
             "destinations": settings.destinations,
-            "jobs": _jobs(queue, SHOWN_JOBS),
+            "jobs": with_conflicts(layout, _jobs(queue, SHOWN_JOBS)),
             "missing": missing_processes(layout),
         }
         return _TEMPLATES.TemplateResponse(request, "jobs.html", context)

@@ -17,6 +17,8 @@ FOREIGN_GRACE_S = 20.0
 class ArrivingSeries:
     """What is known of a series that is arriving.
 
+    key: see `app.jobs.lineage.series_key`.
+    folder: the name of its folder, which is the key unless version 0.1.0 made it.
     digests: SOP Instance UID → SHA-256 of its encoded data set.
     associations: all that brought an instance; open_associations: those that are still open.
     released: an association that brought an instance has ended in order.
@@ -30,6 +32,8 @@ class ArrivingSeries:
     modality: str
     calling_ae_title: str
     last_arrival: float
+    key: str = ""
+    folder: str = ""
     digests: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     associations: frozenset[int] = frozenset()
     open_associations: frozenset[int] = frozenset()

@@ -26,6 +26,7 @@ from pydicom.uid import (
 )
 
 from app.gateway.assembly import ArrivingSeries, complete_at, is_complete
+from app.gateway.copies import settle_arriving
 from app.gateway.instance import (
     DataSetMismatch,
     InboxFull,
@@ -33,10 +34,11 @@ from app.gateway.instance import (
     InstanceIdentity,
     read_identity,
 )
-from app.gateway.kept_file import PREAMBLE_LENGTH, digest_of, encoded_data_set, is_same_instance, is_torn, preamble
+from app.gateway.kept_file import PREAMBLE_LENGTH, digest_of, encoded_data_set, is_torn, preamble
 from app.gateway.taking import Taken, Taker
 from app.gateway.wholeness import is_whole, read_places
 from app.jobs.layout import PRIVATE_FILE, PRIVATE_FOLDER, StorageLayout, sync_folder, write_durably
+from app.jobs.lineage import series_key
 from app.logs import get_logger
 
 __all__ = ["PREAMBLE_LENGTH", "Inbox", "ReceivedInstance"]
@@ -105,17 +107,18 @@ class Inbox:
         self._clock = clock
         self._minimum_free_bytes = minimum_free_bytes
         self._lock = threading.Lock()
-        self._series: dict[str, ArrivingSeries] = {}
+        self._series: dict[str, ArrivingSeries] = {}  # by the name of the folder
         self._parts_lock = threading.Lock()
         self._parts: list[Path] = []
         self.changed = threading.Event()
         self._own_partial = layout.partial / gateway
         self._own_partial.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        series_key(layout, "", "", "")  # makes the key of the storage folder now, not while a sender waits
 
     def accept(self, received: ReceivedInstance, association: int) -> bool:
         """Keep an instance durably; on return it is on the disk.
 
-        An instance that has come before changes nothing; with other content it is set aside, and the first counts.
+        An instance that has come before changes nothing; `app.gateway.copies` tells what another content leads to.
 
         Args:
             received: the instance.
@@ -171,7 +174,7 @@ class Inbox:
             else:  # after another quiet time
                 with self._lock:
                     postponed = replace(series, last_arrival=self._clock(), released=False)
-                    self._series.setdefault(series.series_instance_uid, postponed)
+                    self._series.setdefault(series.folder, postponed)
         return tuple(taken)
 
     def recover(self, gateways: Iterable[str] | None = None) -> int:
@@ -207,35 +210,35 @@ class Inbox:
                     if read is not None:
                         self._series[folder.name] = replace(read, is_foreign=not are_mine)
         with self._lock:
-            for uid in [uid for uid in self._series if not self._folder(uid).exists()]:
-                del self._series[uid]
+            for name in [name for name in self._series if not self._folder(name).exists()]:
+                del self._series[name]
 
-    def _folder(self, series_instance_uid: str) -> Path:
-        return self._layout.arriving / series_instance_uid
+    def _folder(self, name: str) -> Path:
+        return self._layout.arriving / name
 
     def _claim(self, series: ArrivingSeries) -> Path | None:
         """Return the folder of a complete series, taken out of the inbox; None where it has changed or is gone."""
-        uid = series.series_instance_uid
+        name = series.folder
         with self._lock:
-            if self._series.get(uid) is not series:
+            if self._series.get(name) is not series:
                 return None
-            new = _unknown(self._folder(uid), series)
+            new = _unknown(self._folder(name), series)
             if new:  # another gateway has placed more of it
-                self._series[uid] = series.with_foreign(new, self._clock())
+                self._series[name] = series.with_foreign(new, self._clock())
                 return None
-            del self._series[uid]
+            del self._series[name]
             return self._taker.claim(series)
 
     def _ask_for_wholeness(self) -> None:
         with self._lock:
             asked = [series for series in self._series.values() if series.may_be_whole]
         for series in asked:  # without the lock: instances of other series go on arriving
-            folder = self._folder(series.series_instance_uid) / "input"
+            folder = self._folder(series.folder) / "input"
             places = read_places(folder / f"{uid}.dcm" for uid in series.digests)
             answer = places is not None and is_whole(places, associations=len(series.associations))
             with self._lock:
-                if self._series.get(series.series_instance_uid) is series:
-                    self._series[series.series_instance_uid] = replace(series, is_whole=answer)
+                if self._series.get(series.folder) is series:
+                    self._series[series.folder] = replace(series, is_whole=answer)
 
     def _write_part(self, digest: str, received: ReceivedInstance) -> Path:
         free = shutil.disk_usage(self._layout.root).free
@@ -262,25 +265,30 @@ class Inbox:
             return self._parts.pop()
 
     def _place(self, part: Path, identity: InstanceIdentity, *, sender: str, digest: str, association: int) -> None:
-        uid = identity.series_instance_uid
-        folder = self._folder(uid)
+        name = self._key(identity)
+        folder = self._folder(name)
         with self._lock:
-            series = self._series.get(uid)
+            series = self._series.get(name)
             is_new = series is None or not (folder / "input").is_dir()  # or another gateway has taken it
             if series is None or is_new:
-                series = self._new_series(identity, sender)
+                series = self._new_series(identity, sender, name)
             digest = _move_into(folder, part, identity.sop_instance_uid, digest)
-            self._series[uid] = series.with_instance(identity.sop_instance_uid, digest, association, self._clock())
+            self._series[name] = series.with_instance(identity.sop_instance_uid, digest, association, self._clock())
         if is_new:  # else it is complete later than was thought, never sooner
             self.changed.set()
 
-    def _new_series(self, identity: InstanceIdentity, sender: str) -> ArrivingSeries:
+    def _key(self, identity: InstanceIdentity) -> str:
+        return series_key(self._layout, identity.study_instance_uid, identity.series_instance_uid, identity.patient)
+
+    def _new_series(self, identity: InstanceIdentity, sender: str, folder: str) -> ArrivingSeries:
         return ArrivingSeries(
             study_instance_uid=identity.study_instance_uid,
             series_instance_uid=identity.series_instance_uid,
             modality=identity.modality,
             calling_ae_title=sender,
             last_arrival=self._clock(),
+            key=self._key(identity),
+            folder=folder,
         )
 
     def _recover_part(self, part: Path) -> None:
@@ -290,7 +298,7 @@ class Inbox:
             return
         meta = read_file_meta_info(part)
         identity = read_identity(encoded_data_set(part), meta.TransferSyntaxUID)
-        _move_into(self._folder(identity.series_instance_uid), part, identity.sop_instance_uid, digest_of(part))
+        _move_into(self._folder(self._key(identity)), part, identity.sop_instance_uid, digest_of(part))
 
     def _read_series(self, folder: Path, digests: dict[str, str]) -> ArrivingSeries | None:
         """Return a series as its files have it."""
@@ -301,13 +309,13 @@ class Inbox:
                 identity = read_identity(encoded_data_set(file), meta.TransferSyntaxUID)
             except (InboxRefusal, OSError):  # a damaged disk, or taken by another gateway meanwhile
                 continue
-            series = self._new_series(identity, str(meta.get("SourceApplicationEntityTitle", "")))
+            series = self._new_series(identity, str(meta.get("SourceApplicationEntityTitle", "")), folder.name)
             return series.with_foreign(digests, self._clock())
         return series
 
 
 def _move_into(folder: Path, part: Path, sop_instance_uid: str, digest: str) -> str:
-    """Move an instance into its series, and return the digest of the copy that counts: the first."""
+    """Move an instance into its series, and return the digest of the copy that counts."""
     target = folder / "input" / f"{sop_instance_uid}.dcm"
     if not target.parent.is_dir():
         for new in (folder, target.parent):
@@ -315,14 +323,7 @@ def _move_into(folder: Path, part: Path, sop_instance_uid: str, digest: str) -> 
     if not target.exists():
         part.rename(target)
         return digest
-    first = digest_of(target)
-    if is_same_instance(part, target):
-        part.unlink()
-    else:
-        (folder / "aside").mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-        part.rename(folder / "aside" / f"{sop_instance_uid}.{digest[:12]}.dcm")
-        log.warning("instance_set_aside", sop_instance_uid=sop_instance_uid, reason="came again with other content")
-    return first
+    return settle_arriving(part, target, digest)
 
 
 def _unknown(folder: Path, series: ArrivingSeries | None) -> dict[str, str]:

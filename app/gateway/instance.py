@@ -1,4 +1,4 @@
-"""What the gateway reads of an instance before it keeps it: identifiers only, no patient data, no pixels.
+"""What the gateway reads of an instance before it keeps it: identifiers only, no pixels.
 
 InboxRefusal            the instance is not kept; the sender gets a failure status and keeps its copy
 ├── InboxFull           the disk is nearly full: make room, the sender may try again
@@ -8,7 +8,7 @@ InboxRefusal            the instance is not kept; the sender gets a failure stat
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 
 from pydicom import Dataset
@@ -29,6 +29,8 @@ _TAGS_READ = [
     "SOPInstanceUID",
     "Modality",
     "Manufacturer",
+    "PatientID",
+    "IssuerOfPatientID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
 ]
@@ -56,7 +58,10 @@ class UnsafeUID(InboxRefusal):
 
 @dataclass(frozen=True)
 class InstanceIdentity:
-    """The identifiers of an instance."""
+    """The identifiers of an instance.
+
+    patient: Patient ID and its issuer, to tell patients apart; it goes into keyed digests only.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -64,6 +69,7 @@ class InstanceIdentity:
     series_instance_uid: str
     modality: str
     manufacturer: str
+    patient: str = field(default="", repr=False)
 
 
 def checked_uid(value: str, name: str) -> str:
@@ -107,6 +113,7 @@ def read_identity(data_set: bytes, transfer_syntax: UID) -> InstanceIdentity:
         series_instance_uid=values["SeriesInstanceUID"],
         modality=values["Modality"],
         manufacturer=values["Manufacturer"],
+        patient="\x1f".join((values["PatientID"], values["IssuerOfPatientID"])),
     )
 
 

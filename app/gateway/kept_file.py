@@ -7,8 +7,6 @@ import hashlib
 import struct
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
-
 PREAMBLE_LENGTH = 128
 _DIGEST_LENGTH = 64
 # Group 0002 begins after the preamble with its own length.
@@ -76,32 +74,3 @@ def encoded_data_set(file: Path) -> bytes:
 def is_torn(file: Path) -> bool:
     """Say whether a file is not what its digest says: power or process went while it was being written."""
     return hashlib.sha256(encoded_data_set(file)).hexdigest() != digest_of(file)
-
-
-def is_same_instance(file: Path, other: Path) -> bool:
-    """Say whether two files of one SOP Instance UID hold the same content, be it in another transfer syntax.
-
-    Senders choose the encoding anew each time, and one archive compresses what another does not. Where one of the two
-    is compressed, the pixels are taken to be the same if all else is.
-    """
-    if digest_of(file) == digest_of(other):
-        return True
-    try:
-        one, two = dcmread(file), dcmread(other)
-        compressed = any(each.file_meta.TransferSyntaxUID.is_encapsulated for each in (one, two))
-        return _listing(one, without_pixels=compressed) == _listing(two, without_pixels=compressed)
-    except Exception:  # whatever a malformed data set makes a decoder raise: then it is not the same
-        return False
-
-
-def _listing(dataset: Dataset, *, without_pixels: bool) -> list[tuple[int, object]]:
-    """Return what a data set says, without group lengths and how it is encoded."""
-    listing: list[tuple[int, object]] = []
-    for element in dataset:
-        if element.tag.element == 0 or (without_pixels and element.keyword == "PixelData"):
-            continue
-        value = element.value
-        if element.VR == "SQ":
-            value = [_listing(item, without_pixels=without_pixels) for item in value]
-        listing.append((int(element.tag), value))
-    return listing

@@ -5,6 +5,7 @@ it is. The instances of the series that came before belong to the job too: they 
 holds the whole series. A job that is there already is a repeat, and the copy is dropped.
 """
 
+import json
 import os
 import shutil
 import uuid
@@ -15,7 +16,8 @@ from pathlib import Path
 from pydicom import dcmread
 
 from app.gateway.assembly import ArrivingSeries, why_complete
-from app.gateway.kept_file import digest_of, is_same_instance
+from app.gateway.copies import settle_with_earlier_jobs
+from app.gateway.kept_file import digest_of
 from app.jobs.accession import accession_key
 from app.jobs.history import note
 from app.jobs.job import SeriesJob, job_identity
@@ -23,6 +25,8 @@ from app.jobs.layout import PRIVATE_FOLDER, StorageLayout, sync_folder, write_du
 from app.jobs.lineage import Lineage, lineage_lock, read_lineage, write_lineage
 from app.jobs.names import give_names
 from app.logs import get_logger
+
+_SEPARATOR = "@"  # in names of folders in `taking`: the series' own folder name, then a random one
 
 log = get_logger()
 
@@ -52,9 +56,9 @@ class Taker:
 
     def claim(self, series: ArrivingSeries) -> Path | None:
         """Move a series to where no instance is placed any more; None where another gateway was faster."""
-        folder = self._own / uuid.uuid4().hex
+        folder = self._own / f"{series.folder}{_SEPARATOR}{uuid.uuid4().hex}"
         try:
-            (self._layout.arriving / series.series_instance_uid).rename(folder)
+            (self._layout.arriving / series.folder).rename(folder)
         except FileNotFoundError:
             return None
         return folder
@@ -75,9 +79,9 @@ class Taker:
             self._give_back(folder)
 
     def _give_back(self, folder: Path) -> None:
-        uid = _series_instance_uid(folder)
-        for file in sorted(folder.glob("*/*.dcm")) if uid else ():
-            target = self._layout.arriving / uid / file.parent.name
+        name = folder.name.partition(_SEPARATOR)[0]
+        for file in sorted(folder.glob("*/*.dcm")):
+            target = self._layout.arriving / name / file.parent.name
             for new in (target.parent, target):
                 new.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
             if not (target / file.name).exists():
@@ -85,14 +89,15 @@ class Taker:
         shutil.rmtree(folder)
 
     def _to_job(self, folder: Path, series: ArrivingSeries) -> Taken:
-        lineage = read_lineage(self._layout, series.series_instance_uid)
-        came = {file.stem: digest_of(file) for file in sorted((folder / "input").glob("*.dcm"))}
-        self._set_aside(folder, came, lineage)
-        digests = {**came, **lineage.known}
+        lineage = self._lineage(series)
+        files = {file.stem: digest_of(file) for file in sorted((folder / "input").glob("*.dcm"))}
+        came = settle_with_earlier_jobs(self._layout, folder, files, lineage)
+        digests = {**lineage.known, **came}
         job = self._job(series, lineage, digests, folder)
         if self._layout.job_folder(job.job_id).exists():
             self._bring_back(folder, job)
-            note(self._layout, job.job_id, "came_again", sender=series.calling_ae_title, instances=len(came))
+            note(self._layout, job.job_id, "came_again", sender=series.calling_ae_title, instances=len(files))
+            self._tell_of_conflicts(job.job_id)
             return Taken(job, is_repeat=True)
         self._add_earlier(folder, lineage, came)
         sync_folder(folder / "input")
@@ -101,16 +106,18 @@ class Taker:
         write_durably(self._layout.unsent / job.job_id)
         sync_folder(self._layout.unsent)
         ids = (*(each for each in lineage.job_ids if each != job.job_id), job.job_id)
-        write_lineage(self._layout, series.series_instance_uid, Lineage(ids, digests))
+        write_lineage(self._layout, series.key, Lineage(ids, digests))
         folder.rename(self._layout.job_folder(job.job_id))
         sync_folder(self._layout.jobs)
-        give_names(self._layout, job.job_id, (job.study_instance_uid, job.accession_key))
-        words = {"sender": series.calling_ae_title, "instances": len(came), "because": why_complete(series)}
+        give_names(self._layout, job.job_id, (job.study_instance_uid, job.series_instance_uid, job.accession_key))
+        words = {"sender": series.calling_ae_title, "instances": len(files), "because": why_complete(series)}
         note(self._layout, job.job_id, "series_complete", **words, version=job.version, gateway=self._own.name)
+        self._tell_of_conflicts(job.job_id)
         return Taken(job, is_repeat=False)
 
     def _job(self, series: ArrivingSeries, lineage: Lineage, digests: Mapping[str, str], folder: Path) -> SeriesJob:
-        job_id = job_identity(digests, self._packs(series.modality))
+        packs = self._packs(series.modality)
+        job_id = job_identity(series.study_instance_uid, series.series_instance_uid, digests, packs)
         known = job_id in lineage.job_ids
         return SeriesJob(
             job_id=job_id,
@@ -121,18 +128,22 @@ class Taker:
             instance_count=len(digests),
             version=(lineage.job_ids.index(job_id) if known else len(lineage.job_ids)) + 1,
             accession_key=accession_key(self._layout, _accession_number(folder)),
+            series_key=series.key,
         )
 
-    def _set_aside(self, folder: Path, came: dict[str, str], lineage: Lineage) -> None:
-        """Move what came before with other content out of the way; the first copy counts."""
-        for uid in [uid for uid in came if lineage.known.get(uid, came[uid]) != came[uid]]:
-            file = folder / "input" / f"{uid}.dcm"
-            firsts = (self._layout.job_input(job_id) / file.name for job_id in lineage.job_ids)
-            if any(first.is_file() and is_same_instance(file, first) for first in firsts):
-                continue
-            (folder / "aside").mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-            file.rename(folder / "aside" / f"{uid}.{came.pop(uid)[:12]}.dcm")
-            log.warning("instance_set_aside", sop_instance_uid=uid, reason="came again with other content")
+    def _lineage(self, series: ArrivingSeries) -> Lineage:
+        lineage = read_lineage(self._layout, series.key)
+        if lineage.job_ids:
+            return lineage
+        of_first_version = read_lineage(self._layout, series.series_instance_uid)  # see `app.jobs.lineage`
+        studies = {_study_instance_uid(self._layout, job_id) for job_id in of_first_version.job_ids}
+        return of_first_version if studies == {series.study_instance_uid} else lineage
+
+    def _tell_of_conflicts(self, job_id: str) -> None:
+        count = self._layout.job_conflicts(job_id)
+        if count:
+            note(self._layout, job_id, "conflict", instances=count)
+            log.warning("series_in_conflict", job=job_id, instances=count)
 
     def _bring_back(self, folder: Path, job: SeriesJob) -> None:
         """Give a job the copies that it has lost to retention, and those that do not count; a retry will want them."""
@@ -162,11 +173,11 @@ def _link_or_copy(file: Path, target: Path) -> None:
         write_durably(target, file.read_bytes())
 
 
-def _series_instance_uid(folder: Path) -> str:
-    file = next(iter(sorted(folder.glob("*/*.dcm"))), None)
-    if file is None:
+def _study_instance_uid(layout: StorageLayout, job_id: str) -> str:
+    try:
+        return str(json.loads((layout.job_folder(job_id) / "job.json").read_text("ascii"))["study_instance_uid"])
+    except (OSError, ValueError, KeyError, TypeError):  # the record is not there, or damaged
         return ""
-    return str(dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID)
 
 
 def _accession_number(folder: Path) -> str:

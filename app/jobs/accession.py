@@ -1,4 +1,4 @@
-"""How a job is found by an accession number that is kept nowhere.
+"""Keyed digests: how a job is found by an accession number, and a patient told from another, without keeping either.
 
 An accession number leads to a patient, so neither queue nor log holds one. A job keeps a keyed digest of it instead:
 who knows the number finds the job, and who reads the queue cannot go back by trying all numbers, for the key lies in
@@ -19,9 +19,13 @@ DIGEST_DIGITS = 32
 def accession_key(layout: StorageLayout, accession_number: str) -> str:
     """Return what stands for an accession number on this storage folder; empty where there is none."""
     number = accession_number.strip(" ")
-    if not number:
-        return ""
-    return hmac.new(_key(layout), number.encode(), hashlib.sha256).hexdigest()[:DIGEST_DIGITS]
+    return keyed_digest(layout, number) if number else ""
+
+
+def keyed_digest(layout: StorageLayout, *parts: str) -> str:
+    """Return 32 hexadecimal digits that stand for texts on this storage folder, and elsewhere for nothing."""
+    text = "\x1f".join(parts).encode()
+    return hmac.new(_key(layout), text, hashlib.sha256).hexdigest()[:DIGEST_DIGITS]
 
 
 def _key(layout: StorageLayout) -> bytes:

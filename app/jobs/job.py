@@ -1,7 +1,7 @@
 """A job: one series on its way from the inbox to the destinations.
 
 Records are immutable. A job is known by what arrived and by the packs that may answer, not by when: the same
-instances make the same job, so that routing a study twice, or from two archives, makes no second job.
+contents make the same job, so that routing a study twice, or from two archives, makes no second job.
 """
 
 import hashlib
@@ -45,12 +45,13 @@ FINAL_STATES = frozenset(JobState) - {JobState.QUEUED, JobState.PROCESSING, JobS
 class SeriesJob:
     """What a worker is asked to do.
 
-    job_id: `job_identity` of the instances.
+    job_id: its `job_identity`.
     modality: Modality of the series (0008,0060).
     calling_ae_title: who sent it.
     instance_count: number of instances that belong into the job's input folder.
     version: 1, and one more each time that the series came again with more instances or for other packs.
     accession_key: see `app.jobs.accession`; empty where the series has no accession number.
+    series_key: see `app.jobs.lineage.series_key`; empty in jobs of version 0.1.0.
     """
 
     job_id: str
@@ -61,6 +62,12 @@ class SeriesJob:
     instance_count: int
     version: int = 1
     accession_key: str = ""
+    series_key: str = ""
+
+    @property
+    def lineage_name(self) -> str:
+        """Under what the record of the job's series is kept: see `app.jobs.lineage`."""
+        return self.series_key or self.series_instance_uid
 
     def to_json(self) -> str:
         """Return the record as a JSON object."""
@@ -83,12 +90,20 @@ class JobOutcome:
     sentence: str
 
 
-def job_identity(sop_instance_uids: Iterable[str], packs: Iterable[str] = ()) -> str:
+def job_identity(
+    study_instance_uid: str, series_instance_uid: str, contents: Mapping[str, str], packs: Iterable[str] = ()
+) -> str:
     """Return the identity of a job: 32 hexadecimal digits.
 
+    SOP Instance UIDs alone do not tell two jobs apart: archives split, merge and correct studies, and some vendors give
+    one UID to several images.
+
     Args:
-        sop_instance_uids: of the instances; the order does not matter.
+        study_instance_uid: of the series.
+        series_instance_uid: likewise.
+        contents: SOP Instance UID → digest of the content that counts, of all instances; the order does not matter.
         packs: what tells the packs that may answer apart, from other packs and from other versions of them.
     """
-    listing = "\n".join([*sorted(set(sop_instance_uids)), "", *sorted(packs)])
+    instances = [f"{uid} {digest}" for uid, digest in sorted(contents.items())]
+    listing = "\n".join([study_instance_uid, series_instance_uid, *instances, "", *sorted(packs)])
     return hashlib.sha256(listing.encode("utf-8")).hexdigest()[:32]

@@ -3,6 +3,7 @@
 import shutil
 
 from app.jobs.history import note
+from app.jobs.instance_contents import record_contents
 from app.jobs.job import FINAL_STATES, JobState
 from app.jobs.layout import StorageLayout
 from app.jobs.queue import JobQueue, JobStatus, QueueUnavailable, UnknownJob
@@ -30,6 +31,7 @@ def empty_job(layout: StorageLayout, job_id: str, *, because: str) -> bool:
         because: an event word for the history.
     """
     folders = kept(layout, job_id)
+    record_contents(layout, job_id)
     for kind in folders:
         shutil.rmtree(layout.job_folder(job_id) / kind, ignore_errors=True)  # another worker may be at it too
     if folders:
@@ -52,7 +54,8 @@ def apply_retention(layout: StorageLayout, retention: Retention, queue: JobQueue
     emptied = 0
     for folder in layout.jobs.iterdir():
         try:
-            if kept(layout, folder.name) and is_over(queue.get(folder.name), retention, now):
+            in_conflict = layout.job_conflicts(folder.name) > 0
+            if kept(layout, folder.name) and is_over(queue.get(folder.name), retention, now, in_conflict=in_conflict):
                 emptied += empty_job(layout, folder.name, because="retention")
         except UnknownJob:  # not queued yet; the next round sees it
             log.debug("retention_postponed", job=folder.name)
@@ -61,14 +64,15 @@ def apply_retention(layout: StorageLayout, retention: Retention, queue: JobQueue
     return emptied
 
 
-def is_over(status: JobStatus, retention: Retention, now: float) -> bool:
+def is_over(status: JobStatus, retention: Retention, now: float, *, in_conflict: bool = False) -> bool:
     """Say whether nobody needs the instances and results of a job any more.
 
-    A job that failed, was stopped, or whose delivery is not proven counts as failed: somebody has to decide.
+    A job that failed, was stopped, is in conflict, or whose delivery is not proven counts as failed: somebody has to
+    decide.
     """
     if status.state not in FINAL_STATES:
         return False
     unproven = status.state is JobState.DELIVERED and status.proof not in SAFE_PROOFS
-    failed = unproven or status.state in (JobState.FAILED, JobState.CANCELLED)
+    failed = unproven or in_conflict or status.state in (JobState.FAILED, JobState.CANCELLED)
     hours = retention.failed_hours if failed else retention.delivered_hours
     return hours is not None and now - status.updated_at.timestamp() > hours * 3600

@@ -1,16 +1,17 @@
 """Where a node keeps what: the one place that knows the folders under `storage`.
 
 storage/
-  inbox/arriving/<Series Instance UID>/input/<SOP Instance UID>.dcm
-  inbox/arriving/<Series Instance UID>/aside/   instances that came again with other content
+  inbox/arriving/<series key>/input/<SOP Instance UID>.dcm
+  inbox/arriving/<series key>/aside/            copies with other content under the UID of an instance
   inbox/partial/<gateway>/                      files that are being written or will be
   inbox/taking/<gateway>/                       series on their way from `arriving` to `jobs`
   inbox/unsent/<job id>                         jobs that the queue may not know yet
-  series/<Series Instance UID>.json             which jobs a series has become
+  series/<series key>.json                      which jobs a series has become
   names/<UID or accession key>                  which jobs a name leads to
   jobs/<job id>/job.json                        the job, written before the folder gets this name
   jobs/<job id>/history.jsonl                   what happened to it besides its steps
   jobs/<job id>/sent.json                       the results that were handed to the delivery
+  jobs/<job id>/contents.json                   digests of instances that retention has removed
   jobs/<job id>/input/  aside/  output/<profile>/
   heartbeats/<process>                          touched while a process is alive
   queue.sqlite                                  the durable queue, unless it is a PostgreSQL
@@ -26,6 +27,9 @@ from pathlib import Path
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 SENT_RECORD = "sent.json"  # in the folder of a job: the results that were handed to the delivery
+# Files in a job's folder `aside`: an earlier copy whose header was corrected, and another image under the same UID.
+REPLACED_SUFFIX = ".replaced.dcm"
+CONFLICT_SUFFIX = ".conflict.dcm"
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,12 @@ class StorageLayout:
         return self.job_folder(job_id) / "input"
 
     def job_aside(self, job_id: str) -> Path:
-        """Folder of instances that came again with other content and do not count."""
+        """Folder of copies with other content under the UID of an instance; they do not count."""
         return self.job_folder(job_id) / "aside"
+
+    def job_conflicts(self, job_id: str) -> int:
+        """Return how many copies in conflict with an instance of a job are kept; see `app.gateway.copies`."""
+        return len(list(self.job_aside(job_id).glob(f"*{CONFLICT_SUFFIX}")))
 
     def job_output(self, job_id: str, profile: str) -> Path:
         """Folder of a job's results in the encoding of one profile."""

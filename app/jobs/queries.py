@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from app.jobs.conflicts import with_conflicts
 from app.jobs.history import Event, note, read_history
 from app.jobs.job import FINAL_STATES
 from app.jobs.keeping import empty_job, kept
@@ -39,7 +40,7 @@ def list_jobs(settings: Settings, *, limit: int = 100) -> tuple[JobStatus, ...]:
         QueueUnavailable: the node has never run on this storage folder.
     """
     with _queue(settings) as queue:
-        return queue.recent(limit=limit)
+        return with_conflicts(StorageLayout(settings.storage.resolve()), queue.recent(limit=limit))
 
 
 def find_jobs(settings: Settings, name: str) -> tuple[JobDetail, ...]:
@@ -129,10 +130,11 @@ def _by_id(queue: JobQueue, name: str) -> JobStatus:
 
 def _detail(layout: StorageLayout, queue: JobQueue, status: JobStatus) -> JobDetail:
     job_id = status.job.job_id
-    lineage = read_lineage(layout, status.job.series_instance_uid)
+    lineage = read_lineage(layout, status.job.lineage_name)
     earlier = tuple(reversed(lineage.before(job_id)))
+    (told,) = with_conflicts(layout, [status])
     return JobDetail(
-        status=status,
+        status=told,
         steps=queue.steps(job_id),
         history=read_history(layout, job_id),
         earlier=earlier,

@@ -12,6 +12,7 @@ from app.jobs.queue import JobStep
 EVENT_WORDS = {
     "series_complete": "complete: {instances} instances from {sender}, taken by {gateway} because {because}",
     "came_again": "came again from {sender} ({instances} instances); nothing new was in it",
+    "conflict": "{instances} other images came under SOP Instance UIDs of this series; they are in its folder `aside`",
     "engine_began": "the engine began, at {worker}",
     "engine_lost": "at {worker}: {reason}",
     "retried_by_administrator": "put back into the queue by an administrator",

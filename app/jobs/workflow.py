@@ -84,7 +84,7 @@ class _Processing:
 
     def infer(self, job: SeriesJob) -> Record:
         """Run the engine; a fault is an answer too, so that the job can say what it was."""
-        if read_lineage(self._layout, job.series_instance_uid).is_superseded(job.job_id):
+        if read_lineage(self._layout, job.lineage_name).is_superseded(job.job_id):
             return _record(JobState.SUPERSEDED, STATE_SENTENCES[JobState.SUPERSEDED])
         source = self._layout.job_input(job.job_id)
         kept = len(list(source.glob("*.dcm")))
@@ -123,7 +123,7 @@ class _Processing:
         except SpondylError as fault:
             return _record(JobState.FAILED, str(fault))
         with lineage_lock(self._layout):  # so that of two versions at the same time the later one knows of the other
-            lineage = read_lineage(self._layout, job.series_instance_uid)
+            lineage = read_lineage(self._layout, job.lineage_name)
             if lineage.is_superseded(job.job_id):
                 return _record(JobState.SUPERSEDED, STATE_SENTENCES[JobState.SUPERSEDED])
             earlier = [each for job_id in lineage.before(job.job_id) for each in read_sent(self._layout, job_id)]

@@ -1,7 +1,8 @@
 """Who made a result and under which UIDs and numbers: the same input gives the same identifiers, always.
 
 Nothing here reads a clock or draws a random number, so that a study routed twice gives the same instances and the
-receiver sees a repeat instead of a second copy.
+receiver sees a repeat instead of a second copy. A source whose header was corrected under the same SOP Instance UID
+gives other instances: a UID must never name two contents (PS3.5 section 9).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Literal
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
+
+from operators.dicom.content import content_digest
 
 ResultKind = Literal["segmentation", "report", "overlay", "substructures"]
 Profile = Literal["standard", "ohif"]
@@ -69,11 +72,25 @@ def derived_uid(*parts: str) -> UID:
     return UID(f"2.25.{number}")
 
 
+def instance_uid(
+    source: Sequence[Dataset], algorithm: AlgorithmIdentity, *, kind: str, profile: str = "standard"
+) -> UID:
+    """Return the UID of a result or of its series: it depends on all that the headers of the source say."""
+    contents = sorted(content_digest(dataset) for dataset in source)
+    return derived_uid(kind, profile, *_made_by(algorithm), *contents)
+
+
 def result_uid(source: Sequence[Dataset], algorithm: AlgorithmIdentity, *, kind: str, profile: str = "standard") -> UID:
-    """Return a UID for one thing (`kind`: an instance, its series, a vertebra …) derived from a source series."""
+    """Return a UID for one thing (`kind`: a vertebra, say) in the images of a source series.
+
+    It stays the same where a header is corrected, as a Tracking Unique Identifier should.
+    """
     instances = sorted(str(dataset.SOPInstanceUID) for dataset in source)
-    made_by = (algorithm.software_version, algorithm.name, algorithm.version, algorithm.digest)
-    return derived_uid(kind, profile, *made_by, *instances)
+    return derived_uid(kind, profile, *_made_by(algorithm), *instances)
+
+
+def _made_by(algorithm: AlgorithmIdentity) -> tuple[str, ...]:
+    return algorithm.software_version, algorithm.name, algorithm.version, algorithm.digest
 
 
 def series_number(source: Sequence[Dataset], kind: ResultKind) -> int:

@@ -18,7 +18,7 @@ from operators.dicom.identity import (
     Profile,
     ResultKind,
     content_date_and_time,
-    result_uid,
+    instance_uid,
     series_number,
     valid_date,
     valid_time,
@@ -88,8 +88,8 @@ def result_keywords(
     """Return the constructor keywords that highdicom's SOP classes share: identifiers, equipment, date and time."""
     date, time = content_date_and_time(source)
     return {
-        "series_instance_uid": result_uid(source, algorithm, kind=f"{kind} series", profile=profile),
-        "sop_instance_uid": result_uid(source, algorithm, kind=f"{kind} instance", profile=profile),
+        "series_instance_uid": instance_uid(source, algorithm, kind=f"{kind} series", profile=profile),
+        "sop_instance_uid": instance_uid(source, algorithm, kind=f"{kind} instance", profile=profile),
         "series_number": series_number(source, kind),
         "instance_number": 1,
         "manufacturer": algorithm.manufacturer,

@@ -114,16 +114,21 @@ def test_completeness_never_comes_before_the_last_instance_and_never_goes_away(
 @given(st.lists(st.from_regex(r"1\.[1-9]{1,9}", fullmatch=True), min_size=2))
 def test_the_identity_of_a_job_does_not_depend_on_the_order_of_arrival(uids: list[str]) -> None:
     """A PACS may send the same series in any order, and twice."""
-    assert job_identity([*reversed(uids), *uids]) == job_identity(uids)
+    contents = {uid: f"content of {uid}" for uid in uids}
+
+    assert job_identity("1", "2", dict(reversed(contents.items()))) == job_identity("1", "2", contents)
 
 
-def test_the_identity_of_a_job_changes_with_an_instance_and_with_a_pack() -> None:
-    """One more instance, or another version of a pack, is new work."""
+def test_the_identity_of_a_job_takes_study_series_content_and_packs_in() -> None:
+    """One more instance, a corrected one, the same one in another study or series, or another pack: it is new work."""
     identities = {
-        job_identity(["1.2"], ["pack 1"]),
-        job_identity(["1.2"], ["pack 2"]),
-        job_identity(["1.2"], []),
-        job_identity(["1.2", "1.3"], ["pack 1"]),
+        job_identity("1", "2", {"1.2": "a"}, ["pack 1"]),
+        job_identity("1", "2", {"1.2": "a"}, ["pack 2"]),
+        job_identity("1", "2", {"1.2": "a"}, []),
+        job_identity("1", "2", {"1.2": "a", "1.3": "a"}, ["pack 1"]),
+        job_identity("1", "2", {"1.2": "b"}, ["pack 1"]),
+        job_identity("3", "2", {"1.2": "a"}, ["pack 1"]),
+        job_identity("1", "3", {"1.2": "a"}, ["pack 1"]),
     }
 
-    assert len(identities) == 4
+    assert len(identities) == 7

@@ -6,6 +6,7 @@ import shutil
 import stat
 import threading
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ from pydicom.uid import (
 from app.gateway.inbox import PREAMBLE_LENGTH, Inbox
 from app.gateway.instance import DataSetMismatch, DataSetUnreadable, InboxFull, UnsafeUID, checked_uid
 from app.gateway.taking import Taken
+from app.jobs.history import read_history
 from app.jobs.job import SeriesJob
+from app.jobs.keeping import empty_job
 from app.jobs.layout import StorageLayout
-from app.jobs.lineage import lineage_lock, read_lineage
+from app.jobs.lineage import lineage_lock, read_lineage, write_lineage
 from tests.made_dicom import made_dx, made_uid
 from tests.made_mr import made_mr
 from tests.received import received
@@ -161,6 +164,13 @@ def changed(dataset: FileDataset) -> FileDataset:
     return other
 
 
+def in_conflict(dataset: FileDataset) -> FileDataset:
+    """Return another image under the same UIDs, with the same header."""
+    other = deepcopy(dataset)
+    other.PixelData = bytes(range(256))[: len(dataset.PixelData)]
+    return other
+
+
 def names(folder: Path) -> list[str]:
     """Return the SOP Instance UIDs of the files in a folder."""
     return sorted(file.name.split(".dcm")[0] for file in folder.iterdir())
@@ -196,7 +206,7 @@ def test_late_slices_make_one_more_version_of_the_whole_series(
     second = taken.job
     assert (second.version, second.instance_count) == (2, 9)
     assert names(layout.job_input(second.job_id)) == sorted(str(each.SOPInstanceUID) for each in slices)
-    lineage = read_lineage(layout, first.series_instance_uid)
+    lineage = read_lineage(layout, first.series_key)
     assert lineage.job_ids == (first.job_id, second.job_id)
     assert lineage.is_superseded(first.job_id) and not lineage.is_superseded(second.job_id)
     one = f"{slices[0].SOPInstanceUID}.dcm"
@@ -224,29 +234,132 @@ def test_an_instance_twice_in_one_association_counts_once(inbox: Inbox) -> None:
     assert job.instance_count == 6
 
 
-def test_the_first_content_of_an_instance_counts_and_the_other_is_set_aside(
-    inbox: Inbox, layout: StorageLayout, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Neither overwrites nor is lost; the log says so."""
+def test_a_header_that_is_corrected_while_its_series_arrives_counts(inbox: Inbox, layout: StorageLayout) -> None:
+    """The archive has the later one. The earlier one was acknowledged too: it is kept beside it."""
     dataset = radiograph()
     (job,) = release(inbox, dataset, changed(dataset))
 
     (file,) = layout.job_input(job.job_id).iterdir()
-    assert dcmread(file).StudyDescription == dataset.StudyDescription
+    assert dcmread(file).StudyDescription == "corrected"
     (other,) = layout.job_aside(job.job_id).iterdir()
-    assert dcmread(other).StudyDescription == "corrected"
-    assert "instance_set_aside" in "".join(capsys.readouterr())
+    assert dcmread(other).StudyDescription == dataset.StudyDescription
+    assert layout.job_conflicts(job.job_id) == 0
 
 
-def test_other_content_for_an_instance_of_an_earlier_job_is_set_aside_and_makes_no_job(
-    inbox: Inbox, layout: StorageLayout
+def test_another_image_under_the_same_uid_is_a_conflict(
+    inbox: Inbox, layout: StorageLayout, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same instances are the same job, whatever a second archive has changed in their headers."""
-    dataset = radiograph()
+    """Nothing tells which of the two is right: the first counts, none is lost, and job and log say so."""
+    dataset = made_dx(np.zeros((4, 4)))
+    (job,) = release(inbox, dataset, in_conflict(dataset))
+
+    (file,) = layout.job_input(job.job_id).iterdir()
+    assert dcmread(file).PixelData == dataset.PixelData
+    (other,) = layout.job_aside(job.job_id).iterdir()
+    assert dcmread(other).PixelData != dataset.PixelData
+    assert layout.job_conflicts(job.job_id) == 1
+    assert [event.details for event in read_history(layout, job.job_id) if event.word == "conflict"] == [
+        {"instances": 1}
+    ]
+    assert "series_in_conflict" in "".join(capsys.readouterr())
+
+
+def test_a_conflict_with_an_earlier_job_is_told_by_that_job(inbox: Inbox, layout: StorageLayout) -> None:
+    """It makes no job of its own, and is not lost."""
+    dataset = made_dx(np.zeros((4, 4)))
     (job,) = release(inbox, dataset)
 
-    assert release(inbox, changed(dataset)) == []
-    assert names(layout.job_aside(job.job_id))[0].startswith(str(dataset.SOPInstanceUID))
+    assert release(inbox, in_conflict(dataset)) == []
+    assert layout.job_conflicts(job.job_id) == 1
+
+
+def test_a_corrected_header_makes_a_version_that_supersedes(inbox: Inbox, layout: StorageLayout) -> None:
+    """Archives correct a patient's name or a body part and send the instance again under its UID."""
+    slices = volume()
+    (first,) = release(inbox, *slices)
+
+    (second,) = release(inbox, *slices[:2], changed(slices[2]), *slices[3:])
+
+    assert (second.version, second.instance_count) == (2, 6)
+    assert read_lineage(layout, second.series_key).is_superseded(first.job_id)
+    descriptions = [dcmread(file).get("StudyDescription") for file in layout.job_input(second.job_id).iterdir()]
+    assert descriptions.count("corrected") == 1
+
+
+def test_two_archives_that_differ_in_a_header_make_two_versions_and_no_more(inbox: Inbox, clock: Clock) -> None:
+    """Routed in turn, as nightly jobs do, they must not supersede each other for ever."""
+    one = volume()
+    other = [changed(dataset) for dataset in one]
+
+    taken: list[Taken] = []
+    for study in (one, other, one, other, one[:2], other[:2]):
+        for dataset in study:
+            inbox.accept(received(dataset), 1)
+        clock.now += QUIET_S
+        taken += inbox.take_complete()
+
+    assert [(each.job.version, each.is_repeat) for each in taken] == [(1, False), (2, False), *[(2, True)] * 4]
+
+
+def test_a_known_content_is_known_after_retention_in_another_encoding_too(inbox: Inbox, layout: StorageLayout) -> None:
+    """Else a study that is routed again after a day would be done again."""
+    dataset = made_dx(np.zeros((16, 16)))
+    (job,) = release(inbox, dataset)
+    empty_job(layout, job.job_id, because="retention")
+    again = deepcopy(dataset)
+    again.compress(RLELossless, generate_instance_uid=False)
+
+    assert release(inbox, again) == []
+    (corrected,) = release(inbox, changed(dataset))
+    assert corrected.version == 2
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "PatientID"])
+def test_the_same_instance_in_another_study_series_or_patient_is_another_job(
+    inbox: Inbox, layout: StorageLayout, keyword: str
+) -> None:
+    """Archives split and merge studies; what was acknowledged leads to a job, wherever the UID was seen before."""
+    dataset = radiograph()
+    (first,) = release(inbox, dataset)
+    other = deepcopy(dataset)
+    setattr(other, keyword, "1.2.3")
+
+    (second,) = release(inbox, other)
+
+    assert second.job_id != first.job_id and second.version == 1
+    (file,) = layout.job_input(second.job_id).iterdir()
+    assert dcmread(file)[keyword].value == "1.2.3"
+
+
+def test_two_patients_under_one_series_uid_are_two_jobs_even_at_once(inbox: Inbox, layout: StorageLayout) -> None:
+    """Their slices must never meet in one volume."""
+    slices = volume(12)
+    for dataset in slices[6:]:
+        dataset.PatientID = "somebody else"
+
+    jobs = release(inbox, *slices)
+
+    assert sorted(job.instance_count for job in jobs) == [6, 6]
+    for job in jobs:
+        patients = {str(dcmread(file).PatientID) for file in layout.job_input(job.job_id).iterdir()}
+        assert len(patients) == 1
+
+
+def test_a_series_of_version_0_1_0_is_continued(inbox: Inbox, layout: StorageLayout) -> None:
+    """Its record lies under the Series Instance UID, its job has another identity; the new one is the next version."""
+    dataset = radiograph()
+    (job,) = release(inbox, dataset)
+    old = replace(job, job_id="0" * 32, series_key="")
+    layout.job_folder(job.job_id).rename(layout.job_folder(old.job_id))
+    (layout.job_folder(old.job_id) / "job.json").write_text(old.to_json())
+    lineage = read_lineage(layout, job.series_key)
+    (layout.series / f"{job.series_key}.json").unlink()
+    write_lineage(layout, job.series_instance_uid, replace(lineage, job_ids=(old.job_id,)))
+
+    (new,) = release(inbox, dataset)
+
+    assert new.version == 2
+    assert read_lineage(layout, new.series_key).before(new.job_id) == (old.job_id,)
 
 
 @pytest.mark.parametrize("again", [ImplicitVRLittleEndian, RLELossless])
@@ -369,7 +482,7 @@ def test_what_a_dead_gateway_has_left_behind_is_taken_up_by_another(layout: Stor
     datasets = [radiograph(instance_number=number) for number in (1, 2, 3)]
     for dataset in datasets:
         dead.accept(received(dataset), 1)
-    part, taking, _ = (layout.arriving / str(dataset.SeriesInstanceUID) for dataset in datasets)
+    (part, taking, _) = layout.arriving.iterdir()
     (file,) = (part / "input").iterdir()
     file.rename(layout.partial / "dead" / "part")
     shutil.rmtree(part)
@@ -409,7 +522,7 @@ def test_an_instance_whose_rename_was_lost_with_the_power_is_placed_at_the_next_
 ) -> None:
     """Its sender was told that it is safe; the digest in its preamble says that it is whole."""
     inbox.accept(received(radiograph()), 1)
-    ((uid, series),) = ((each.name, each) for each in layout.arriving.iterdir())
+    (series,) = layout.arriving.iterdir()
     (file,) = (series / "input").iterdir()
     file.rename(layout.partial / "gateway" / "whole")
     (series / "input").rmdir()
@@ -420,7 +533,7 @@ def test_an_instance_whose_rename_was_lost_with_the_power_is_placed_at_the_next_
     clock.now += QUIET_S
     (taken,) = restarted.take_complete()
 
-    assert (taken.job.series_instance_uid, taken.job.calling_ae_title) == (uid, "")
+    assert (taken.job.series_instance_uid, taken.job.calling_ae_title) == (str(radiograph().SeriesInstanceUID), "")
 
 
 def test_a_recovered_series_is_the_same_job_as_an_undisturbed_one(

@@ -247,4 +247,5 @@ def test_only_what_nobody_needs_any_more_goes_by_itself(state: JobState, proof: 
 
     assert is_over(status, Retention(), year_later) is goes
     assert not is_over(status, Retention(), ended.timestamp() + 3600)
+    assert not is_over(status, Retention(), year_later, in_conflict=True)
     assert is_over(status, Retention(failed_hours=1), year_later) is (state is not JobState.PROCESSING)
