@@ -10,11 +10,10 @@ from typing import Any
 import yaml
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
 from models.errors import SpondylError
-from operators.dicom.mr_acquisition import find_value
+from operators.dicom.mr_acquisition import find_value, values_in
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 TESTS = ("matches", "unless", "at_least", "at_most", "present")
@@ -83,8 +82,7 @@ def values_of(dataset: Dataset, keyword: str) -> tuple[str, ...]:
         return tuple(str(item.get("CodeValue") or "").strip() for item in value)
     if value is None:
         return ()
-    values = value if isinstance(value, MultiValue) else (value,)
-    return tuple(str(part).strip() for part in values)
+    return tuple(str(part).strip() for part in values_in(value))
 
 
 def number(text: str) -> float | None:

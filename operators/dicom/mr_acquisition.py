@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
 Plane = Literal["sagittal", "coronal", "axial", "oblique"]
@@ -48,21 +49,31 @@ def plane_of(normal: ArrayLike) -> Plane:
 
 def find_value(dataset: Dataset, keyword: str) -> object:
     """Return an attribute's value wherever a frame may have it, or None where it has none or no readable one."""
+    return next(find_values(dataset, keyword), None)
+
+
+def find_values(dataset: Dataset, keyword: str) -> Iterator[object]:
+    """Yield every value of an attribute that a frame may mean, the nearest first."""
     for name in (keyword, *ALIASES.get(keyword, ())):
         for holder in _holders(dataset):
             value = readable(holder, name)
             if value not in (None, "") and not (isinstance(value, Sequence) and len(value) == 0):
-                return value
-    return None
+                yield value
+
+
+def values_in(value: object) -> tuple[object, ...]:
+    """Return the values of an attribute of one or several."""
+    return tuple(value) if isinstance(value, MultiValue | list | tuple) else (value,)
 
 
 def _holders(dataset: Dataset) -> Iterator[Dataset]:
+    """Yield what may hold a frame's attributes; what a private sequence holds has no meaning outside (PS3.5 7.8)."""
     yield dataset
     shared = dataset.get("SharedFunctionalGroupsSequence") or ()
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or ()
-    for group in (*shared, *per_frame[:1]):
+    for group in (*per_frame[:1], *shared):
         for element in group:
-            if element.VR == "SQ":
+            if element.VR == "SQ" and not element.tag.is_private:
                 yield from element.value
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,9 +11,21 @@ import yaml
 from pydicom.dataset import Dataset
 
 from models.contracts import MrContrast
-from operators.dicom.conditions import MANIFESTS, Condition, RoutesError, conditions, read_rules
+from operators.dicom.conditions import (
+    MANIFESTS,
+    Condition,
+    DerivedAttributes,
+    RoutesError,
+    conditions,
+    read_rules,
+)
+from operators.dicom.mr_times import PLAUSIBLE_MS, acquisition_time, time_told_in_seconds
 
 CONTRASTS_FILE = MANIFESTS / "mr_contrasts.yaml"
+TIMES: DerivedAttributes = {
+    **{keyword: partial(acquisition_time, keyword=keyword) for keyword in PLAUSIBLE_MS},
+    **{f"{keyword}InSeconds": partial(time_told_in_seconds, keyword=keyword) for keyword in PLAUSIBLE_MS},
+}
 
 
 @dataclass(frozen=True)
@@ -51,4 +63,4 @@ def _rule(entry: Mapping[str, Any]) -> ContrastRule:
     name, contrast = str(entry["name"]), entry["contrast"]
     if contrast not in get_args(MrContrast):
         raise ValueError(f"rule {name!r}: {contrast!r} is no contrast; there are {', '.join(get_args(MrContrast))}")
-    return ContrastRule(name, conditions(entry["when"], {}), contrast)
+    return ContrastRule(name, conditions(entry["when"], TIMES), contrast)
