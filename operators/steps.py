@@ -72,8 +72,11 @@ def decide(series: SourceSeries, plan: RunPlan, *, view_number: int = 1) -> Seri
     """
     header, fault = _header(series)
     decision = route(series, plan.rules, plan.packs, preferred=plan.preferred_packs, header=header)
-    if decision.engine == "spineps" and fault is not None:
-        decision = replace(decision, engine=None, pack=None, reason=f"skipped: {decision.reason}; {fault}")
+    if decision.engine is None and series.fault:
+        decision = replace(decision, reason=f"{decision.reason}; {series.fault}")
+    elif decision.engine == "spineps" and (series.fault or fault is not None):
+        reason = f"skipped: {decision.reason}; {series.fault or fault}"
+        decision = replace(decision, engine=None, pack=None, reason=reason)
     status = "skipped" if decision.engine is None else "succeeded"
     return SeriesOutcome(series, decision, status, decision.reason, view_number)  # type: ignore[arg-type]
 

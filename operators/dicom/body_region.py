@@ -1,15 +1,27 @@
-"""Which part of the spine a header names, by code, by Body Part Examined, and last by description."""
+"""Which part of the spine a header names, by code, by Body Part Examined, and last by description.
+
+Body Part Examined has Defined Terms, not Enumerated Values (PS3.3 C.7.3.1.1.1), so that consoles send words of their
+own: the words stand in `manifests/body_parts.yaml`. A word that is not there says nothing.
+"""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, get_args
 
+import yaml
 from pydicom.dataset import Dataset
 
 from models.contracts import BodyRegion
-from operators.dicom.mr_acquisition import find_value
+from operators.dicom.conditions import MANIFESTS
+from operators.dicom.mr_acquisition import find_value, readable
 
-# PS3.16 CID 4031, PS3.16 Annex L: (SCT code, SRT code, Body Part Examined …); technicians' spellings after those.
+PARTS_FILE = MANIFESTS / "body_parts.yaml"
+Part = Literal["spine", "other", "unknown", "none"]
+
+# PS3.16 CID 4031: SCT code, SRT code.
 REGION_CODES: dict[str, BodyRegion] = {
     "122494005": "cervical",
     "T-11501": "cervical",
@@ -20,35 +32,33 @@ REGION_CODES: dict[str, BodyRegion] = {
     "1217253001": "lumbar",  # lumbo-sacral spine
     "297173004": "lumbar",
 }
-REGION_BODY_PARTS: dict[str, BodyRegion] = {
-    "CSPINE": "cervical",
-    "CERVICALSPINE": "cervical",
-    "CERVICAL": "cervical",
-    "NECK": "cervical",
-    "HWS": "cervical",
-    "TSPINE": "thoracic",
-    "THORACICSPINE": "thoracic",
-    "DSPINE": "thoracic",
-    "BWS": "thoracic",
-    "LSPINE": "lumbar",
-    "LUMBARSPINE": "lumbar",
-    "LUMBAR": "lumbar",
-    "LSSPINE": "lumbar",
-    "LUMBOSACRALSPINE": "lumbar",
-    "LWS": "lumbar",
-}
-# English, German, French, Spanish, Italian and Portuguese words that technicians type. Underscores and digits part
-# words too: t2_tse_sag_HWS.
-_FROM, _TO = "(?<![a-z])", "(?![a-z])"
-_WORDS: Mapping[BodyRegion, str] = {
-    "cervical": r"<c[\W_]?spine>|cervic|<hws>|halswirbel",
-    "thoracic": r"<[td][\W_]?spine>|thorac\w*[\W_]+spine|<bws>|brustwirbel|dorsal",
-    "lumbar": r"<l[\W_]?s?[\W_]?spine>|lumb|lomb|<lws>|lendenwirbel",
-}
-REGION_WORDS: tuple[tuple[BodyRegion, re.Pattern[str]], ...] = tuple(
-    (region, re.compile(words.replace("<", _FROM).replace(">", _TO), re.IGNORECASE)) for region, words in _WORDS.items()
-)
 DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "StudyDescription", "RequestedProcedureDescription")
+# Letters that Unicode does not take apart into a letter and an accent.
+_LETTERS = str.maketrans({"ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "ł": "l", "Ł": "L", "œ": "oe", "Œ": "OE"})
+
+
+@dataclass(frozen=True)
+class _RegionWords:
+    """Patterns for one part of the spine; see the head of the file for what each is."""
+
+    words: re.Pattern[str]
+    adjectives: re.Pattern[str]
+    alone: re.Pattern[str]
+    unless: re.Pattern[str]
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    """Everything in `body_parts.yaml`."""
+
+    regions: Mapping[BodyRegion, _RegionWords]
+    spine: re.Pattern[str]
+    other: re.Pattern[str]
+    other_told: re.Pattern[str]
+
+    def names_spine(self, text: str) -> bool:
+        """Tell whether plain text names the spine or a part of it by a word that means nothing else."""
+        return bool(self.spine.search(text)) or any(own.words.search(text) for own in self.regions.values())
 
 
 def body_region(dataset: Dataset) -> BodyRegion | None:
@@ -57,12 +67,88 @@ def body_region(dataset: Dataset) -> BodyRegion | None:
     for item in regions or ():
         if region := REGION_CODES.get(str(item.get("CodeValue") or "")):
             return region
-    part = re.sub(r"[\W_]", "", str(dataset.get("BodyPartExamined") or "")).upper()
-    if part in REGION_BODY_PARTS:
-        return REGION_BODY_PARTS[part]
-    for keyword in DESCRIPTIONS:
-        text = str(dataset.get(keyword) or "")
-        named = [region for region, words in REGION_WORDS if words.search(text)]
-        if named:
+    vocabulary = _vocabulary()
+    told = _told(dataset)
+    part = body_part(dataset)
+    if part == "spine" and (named := list(_told_regions(told, vocabulary))):
+        return named[0] if len(named) == 1 else None
+    texts = [plain_words(str(readable(dataset, keyword) or "")) for keyword in DESCRIPTIONS]
+    near = " ".join((told, *texts))
+    for text in texts:
+        if named := list(_described_regions(text, near, part, vocabulary)):
             return named[0] if len(named) == 1 else None
     return None
+
+
+def body_part(dataset: Dataset) -> Part:
+    """Return what Body Part Examined and the anatomic region's meaning name: the spine, another part, or nothing known."""
+    vocabulary = _vocabulary()
+    told = _told(dataset)
+    if not told.strip():
+        return "none"
+    if vocabulary.names_spine(told):
+        return "spine"
+    if vocabulary.other.search(told) or vocabulary.other_told.search(told):
+        return "other"
+    return "spine" if any(_told_regions(told, vocabulary)) else "unknown"
+
+
+def described_part(dataset: Dataset) -> Part:
+    """Return what the descriptions name: the spine, another part, or nothing known."""
+    vocabulary = _vocabulary()
+    text = " ".join(plain_words(str(readable(dataset, keyword) or "")) for keyword in DESCRIPTIONS)
+    if not text.strip():
+        return "none"
+    if vocabulary.names_spine(text):
+        return "spine"
+    return "other" if vocabulary.other.search(text) else "unknown"
+
+
+def plain_words(text: str) -> str:
+    """Return the words of a text in capitals, without accents, one space around each.
+
+    >>> plain_words("Wirbelsäule, LWS/seitl."), plain_words("t2_tse_sag_HWS")
+    (' WIRBELSAULE LWS SEITL ', ' T2 TSE SAG HWS ')
+    """
+    letters = unicodedata.normalize("NFKD", text.translate(_LETTERS))
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter)).upper()
+    return f" {' '.join(re.findall('[A-Z0-9]+', plain))} "
+
+
+def _told(dataset: Dataset) -> str:
+    regions: Any = find_value(dataset, "AnatomicRegionSequence")
+    meanings = [str(item.get("CodeMeaning") or "") for item in regions or ()]
+    return plain_words(" ".join((str(find_value(dataset, "BodyPartExamined") or ""), *meanings)))
+
+
+def _told_regions(told: str, vocabulary: _Vocabulary) -> Iterator[BodyRegion]:
+    for region, own in vocabulary.regions.items():
+        if own.words.search(told) or (own.adjectives.search(told) and not own.unless.search(told)):
+            yield region
+
+
+def _described_regions(text: str, near: str, part: Part, vocabulary: _Vocabulary) -> Iterator[BodyRegion]:
+    """Yield the regions that a description names; `near` is all that the header says, by which an adjective is doubted."""
+    names_spine = bool(vocabulary.spine.search(text))
+    for region, own in vocabulary.regions.items():
+        beside = names_spine and own.adjectives.search(text) and not own.unless.search(text)
+        alone = part != "other" and own.alone.search(text) and not own.unless.search(near)
+        alone = alone and not vocabulary.other.search(near)
+        if own.words.search(text) or beside or alone:
+            yield region
+
+
+@cache
+def _vocabulary() -> _Vocabulary:
+    content = yaml.safe_load(PARTS_FILE.read_text(encoding="utf-8"))
+    regions = {
+        region: _RegionWords(**{name: _pattern(words) for name, words in content["regions"][region].items()})
+        for region in get_args(BodyRegion)
+    }
+    return _Vocabulary(regions, *(_pattern(content[name]) for name in ("spine", "other", "other_told")))
+
+
+def _pattern(words: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern for any of the words as whole words of plain text; none of them matches nothing."""
+    spelt = (re.escape(word).replace(r"\*", "[A-Z]*").replace(r"\ ", " ?") for word in words)
+    return re.compile(rf"(?<= )(?:{'|'.join(spelt) or '(?!)'})(?= )")

@@ -24,6 +24,7 @@ CONVERTED = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedC
 NOT_SQUARE = 1e-2  # the most that the cosine between rows and columns may be
 SHORTEST_COSINES = 0.5  # direction cosines much shorter than 1 are no directions
 NAMED_FRAMES = 3  # in a sentence about many
+GREYS = ("MONOCHROME2", "MONOCHROME1")
 
 
 class Trait(NamedTuple):
@@ -213,8 +214,8 @@ def _shape(dataset: Dataset, frame_number: int | None) -> tuple[int, int]:
         raise _Unplaced("several frames in one instance, but no place for each,")
     if frame_number is not None and frame_number > frames:
         raise _Unplaced("a place, but beyond the Number of Frames,")
-    if readable(dataset, "PhotometricInterpretation") != "MONOCHROME2":
-        raise _Unplaced("colours or inverted greys, which no MR acquisition has,")
+    if readable(dataset, "PhotometricInterpretation") not in GREYS:
+        raise _Unplaced("colours, which no MR acquisition has,")
     rows, columns = _whole(readable(dataset, "Rows")), _whole(readable(dataset, "Columns"))
     if min(rows, columns) <= 0:
         raise _Unplaced("no Rows and Columns")

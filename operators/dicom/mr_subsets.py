@@ -1,8 +1,9 @@
-"""What one MR Series holds: frames apart by plane, size and kind, and once more where positions repeat.
+"""What one MR Series holds: frames apart by plane, size, station and kind, and once more where positions repeat.
 
-Most Series are one stack. Others hold several echoes, time points, magnitude and phase, or an acquisition and its
-repetition. Frames are only put into one stack by what their headers say; where positions repeat and the headers do not
-tell which frames belong together, there is no stack but a sentence.
+Most Series are one stack. Others hold several echoes, time points, magnitude and phase, an acquisition and its
+repetition, or stations between which the table has moved. Frames are only put into one stack by what their headers say;
+where positions repeat and the headers do not tell which frames belong together, there is no stack but a sentence. Times
+and numbers that differ without any place being there twice tell nothing apart: scanners write what they measured.
 """
 
 from collections import Counter
@@ -13,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.dicom.mr_frames import CONVERTED, SourceFrame, Trait, named, plain, trait_of
+from operators.dicom.slice_spacing import SAME_COSINE, SAME_PLACE_MM, is_whole_stack, stations
 
-SAME_DIRECTION = 1e-3  # between unit vectors of one stack: half a millimetre across 500
 SAME_SPACING = 1e-3  # of pixel spacings, relative
-SAME_PLACE_MM = 0.1  # along the normal; no MR of the spine has slices as close
+SAME_TIME = 0.01  # of echo and inversion times, relative: less is what the scanner measured, not what was asked for
+# Of a frame's kind, what may differ from slice to slice of one stack.
+MAY_VARY = ("stack", "time point", "diffusion b-value", "inversion time", "echo time")
+TIMES = ("inversion time", "echo time")
 MOST_REPEATS = 0.25  # of the places may be there twice without a word why: slices sent or taken again
 
 # What may tell frames at one place apart, the most telling first. None of these always separates stacks: within one
@@ -51,7 +55,10 @@ class Subset:
 
 def subsets(frames: Sequence[SourceFrame]) -> tuple[Subset, ...]:
     """Take the frames of a Series apart into what may be stacks."""
-    return tuple(subset for group in _groups(frames) for subset in _once_per_place(group))
+    groups = [
+        kind for group in _groups(frames) for station in _by_station(group) for kind in _by_kind(_with_even_times(station))
+    ]
+    return tuple(subset for group in groups for subset in _once_per_place(group))
 
 
 def places_along(frames: Sequence[SourceFrame]) -> NDArray[np.float64]:
@@ -60,7 +67,7 @@ def places_along(frames: Sequence[SourceFrame]) -> NDArray[np.float64]:
 
 
 def _groups(frames: Sequence[SourceFrame]) -> list[list[SourceFrame]]:
-    """Group frames of one plane, size and kind; directions and spacings are compared with a tolerance."""
+    """Group frames of one plane, size and picture; directions and spacings are compared with a tolerance."""
     groups: list[list[SourceFrame]] = []
     for frame in frames:
         for group in groups:
@@ -74,12 +81,86 @@ def _groups(frames: Sequence[SourceFrame]) -> list[list[SourceFrame]]:
 
 def _alike(a: SourceFrame, b: SourceFrame) -> bool:
     return (
-        a.kind == b.kind
+        _kind_without(a, MAY_VARY) == _kind_without(b, MAY_VARY)
         and a.shape == b.shape
-        and _close((*a.row, *a.column), (*b.row, *b.column), SAME_DIRECTION)
+        and _close((*a.row, *a.column), (*b.row, *b.column), SAME_COSINE)
         and _close(a.spacing, b.spacing, SAME_SPACING * min(a.spacing))
         and a.frame_of_reference_uid == b.frame_of_reference_uid
     )
+
+
+def _by_station(group: list[SourceFrame]) -> Iterator[list[SourceFrame]]:
+    """Yield frames whose offset within the plane is the same."""
+    labels = stations([frame.position for frame in group], group[0].normal)
+    count = int(labels.max()) + 1
+    for label in range(count):
+        members = [frame for frame, own in zip(group, labels, strict=True) if own == label]
+        name = f"{label + 1} of {count}"
+        yield members if count == 1 else [replace(one, kind=(*one.kind, ("station", name))) for one in members]
+
+
+def _with_even_times(group: list[SourceFrame]) -> list[SourceFrame]:
+    """Write echo and inversion times that differ by a rounding as one."""
+    for name in TIMES:
+        told = sorted({value for frame in group if (value := _time(frame, name)) is not None})
+        usual: dict[float, float] = {}
+        for value in told:
+            lower = max(usual.values(), default=-np.inf)
+            usual[value] = lower if value - lower <= SAME_TIME * abs(value) else value
+        group = [
+            frame
+            if (value := _time(frame, name)) is None or usual[value] == value
+            else _with_kind(frame, name, plain(usual[value]))
+            for frame in group
+        ]
+    return group
+
+
+def _by_kind(group: list[SourceFrame]) -> list[list[SourceFrame]]:
+    """Take frames of one plane, size and picture apart by the traits that tell frames at one place apart."""
+    runs = _runs(group)
+    telling = [name for name in MAY_VARY if any(len({dict(one.kind).get(name) for one in run}) > 1 for run in runs)]
+    for names in (telling, *([name] for name in telling)) if telling else ():
+        parts = _parts(group, names)
+        if any(len(part) == len(runs) == len(_runs(part)) for part in parts):
+            return parts
+    if telling:
+        return _parts(group, telling)
+    # Nothing repeats by these. Stacks beside each other, as of left and right, are apart all the same.
+    parts = _parts(group, MAY_VARY)
+    if 1 < len(parts) and not is_whole_stack(places_along(group).tolist()) and not _interleave(parts):
+        return parts
+    return [group]
+
+
+def _parts(group: list[SourceFrame], names: Sequence[str]) -> list[list[SourceFrame]]:
+    parts: dict[tuple[str | None, ...], list[SourceFrame]] = {}
+    for frame in group:
+        kind = dict(frame.kind)
+        parts.setdefault(tuple(kind.get(name) for name in names), []).append(frame)
+    return list(parts.values())
+
+
+def _interleave(parts: list[list[SourceFrame]]) -> bool:
+    normal = parts[0][0].normal
+    places = [[float(np.dot(frame.position, normal)) for frame in part] for part in parts]
+    spans = sorted((min(own), max(own)) for own in places)
+    return any(left[1] >= right[0] for left, right in zip(spans, spans[1:], strict=False))
+
+
+def _kind_without(frame: SourceFrame, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    return tuple(pair for pair in frame.kind if pair[0] not in names)
+
+
+def _with_kind(frame: SourceFrame, name: str, value: str) -> SourceFrame:
+    return replace(frame, kind=tuple((key, value if key == name else old) for key, old in frame.kind))
+
+
+def _time(frame: SourceFrame, name: str) -> float | None:
+    try:
+        return float(dict(frame.kind)[name])
+    except (KeyError, ValueError):
+        return None
 
 
 def _close(a: Sequence[float], b: Sequence[float], tolerance: float) -> bool:
@@ -125,7 +206,7 @@ def _apart_by_header(group: list[SourceFrame], place_count: int) -> tuple[Subset
     for name, values in _telling(group):
         parts: dict[str, list[SourceFrame]] = {}
         for frame, value in zip(group, values, strict=True):
-            kind = frame.kind if name == "instance" else (*_without(frame, name), (name, value))
+            kind = frame.kind if name == "instance" else (*_kind_without(frame, (name,)), (name, value))
             parts.setdefault(value, []).append(replace(frame, kind=kind))
         runs = [_runs(part) for part in parts.values()]
         if all(len(run) == 1 for part in runs for run in part) and any(len(part) == place_count for part in runs):
@@ -145,10 +226,6 @@ def _telling(group: Sequence[SourceFrame]) -> Iterator[tuple[str, list[str]]]:
         values = [plain(trait_of(frame, trait)) for frame in group]
         if len(set(values)) > 1:
             yield trait.name, values
-
-
-def _without(frame: SourceFrame, name: str) -> Iterator[tuple[str, str]]:
-    return (pair for pair in frame.kind if pair[0] != name)
 
 
 def _apart_by_number(runs: list[list[SourceFrame]]) -> tuple[Subset, ...]:

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
 from models.contracts import BodyRegion, MrContrast
-from operators.dicom.body_region import DESCRIPTIONS, body_region
+from operators.dicom.body_region import DESCRIPTIONS, body_part, body_region, described_part
 from operators.dicom.conditions import (
     MANIFESTS,
     Condition,
@@ -33,6 +33,8 @@ from operators.dicom.series import SourceSeries
 RULES_FILE = MANIFESTS / "routes.yaml"
 DERIVED: DerivedAttributes = {
     "BodyRegion": lambda dataset: body_region(dataset) or "none",
+    "BodyPart": body_part,
+    "DescribedPart": described_part,
     "Descriptions": lambda dataset: "\\".join(str(dataset.get(keyword) or "") for keyword in DESCRIPTIONS),
     "Plane": lambda dataset: plane(dataset) or "none",
     "Contrast": mr_contrast,

@@ -24,6 +24,13 @@ from pydicom.uid import (
 
 from models.errors import SpondylError
 from operators.dicom.bounds import swelling_fault
+from operators.dicom.series_parts import (
+    GEOMETRY_TAGS,
+    SliceGeometry,
+    slice_geometry,
+    spread_over_studies,
+    stations_of,
+)
 
 # What every composite instance has (PS3.3 C.7.2.1, C.7.3.1, C.12.1; all type 1).
 IDENTIFIERS = {
@@ -76,9 +83,13 @@ class SourceInstance:
 class SourceSeries:
     """The instances of one Series, sorted by position along the slice normal where they have one, else by
     Instance Number.
+
+    notes: sentences for the report on which part of the Series this is. fault: why nothing can be made of it, or empty.
     """
 
     instances: tuple[SourceInstance, ...]
+    notes: tuple[str, ...] = ()
+    fault: str = ""
 
     @property
     def datasets(self) -> tuple[FileDataset, ...]:
@@ -115,7 +126,8 @@ class SourceSeries:
 class SeriesFiles:
     """Where the instances of one Series lie; what `index_folder` keeps of them.
 
-    view_number: 1-based, counts the radiographs of one Series.
+    view_number: 1-based, counts the radiographs of one Series, and the stations of an MR Series.
+    notes, fault: those of the SourceSeries.
     """
 
     study_instance_uid: str
@@ -123,6 +135,8 @@ class SeriesFiles:
     modality: str
     paths: tuple[Path, ...]
     view_number: int = 1
+    notes: tuple[str, ...] = ()
+    fault: str = ""
 
     def views(self) -> tuple["SeriesFiles", ...]:
         """Return one SeriesFiles per radiograph: each is an image of its own, whatever Series it lies in."""
@@ -139,7 +153,7 @@ class SeriesFiles:
                 instances.append(SourceInstance(_read(path, stop_before_pixels=True), path))
             except InstanceError as error:
                 faults.append((path, str(error)))
-        series = (SourceSeries(tuple(_in_order(instances))),) if instances else ()
+        series = (SourceSeries(tuple(_in_order(instances)), self.notes, self.fault),) if instances else ()
         return LoadedFolder(series, faults=tuple(faults))
 
 
@@ -169,6 +183,20 @@ class LoadedFolder:
     notes: tuple[str, ...] = ()
 
 
+# Study Instance UID, Series Instance UID, Modality.
+_Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A DICOM file of a folder."""
+
+    path: Path
+    sop_instance_uid: str
+    key: _Key
+    geometry: SliceGeometry | None
+
+
 def index_folder(source: Path | Iterable[Path]) -> FolderIndex:
     """Find the Series in a folder (recursively) or among files.
 
@@ -179,27 +207,57 @@ def index_folder(source: Path | Iterable[Path]) -> FolderIndex:
     faults: list[tuple[Path, str]] = []
     notes: list[str] = []
     seen: dict[str, Path] = {}
-    groups: dict[tuple[str, str, str], list[Path]] = {}
+    groups: dict[_Key, list[_Found]] = {}
     for path in _files(source):
         try:
-            identifiers = _identify(path)
+            found = _identify(path)
         except InstanceError as error:
             faults.append((path, str(error)))
             continue
-        if identifiers is None:
+        if found is None:
             ignored += 1
             continue
-        sop_instance_uid, *group = identifiers
-        if sop_instance_uid in seen:
-            notes.append(f"{path}: dropped, {seen[sop_instance_uid]} has the same SOP Instance UID {sop_instance_uid}")
+        uid = found.sop_instance_uid
+        if uid in seen:
+            notes.append(f"{path}: dropped, {seen[uid]} has the same SOP Instance UID {uid}")
             continue
-        seen[sop_instance_uid] = path
-        study_instance_uid, series_instance_uid, modality = group
-        groups.setdefault((study_instance_uid, series_instance_uid, modality), []).append(path)
+        seen[uid] = path
+        groups.setdefault(found.key, []).append(found)
     first_seen = {study: -place for place, (study, _, _) in enumerate(reversed(groups))}
     in_studies = sorted(groups, key=lambda key: first_seen[key[0]])
-    series = tuple(SeriesFiles(*key, tuple(groups[key])) for key in in_studies)
-    return FolderIndex(series, ignored, tuple(faults), tuple(notes))
+    return FolderIndex(tuple(_parts({key: groups[key] for key in in_studies})), ignored, tuple(faults), tuple(notes))
+
+
+def _parts(groups: dict[_Key, list[_Found]]) -> Iterator[SeriesFiles]:
+    """Yield what is processed by itself: a Series, a station of one, or one that lies in several studies."""
+    spread = _spread(groups)
+    for key, group in groups.items():
+        study, series, modality = key
+        if (series, modality) in spread:
+            fault, together = spread[series, modality]
+            if together[0] is group[0]:
+                yield SeriesFiles(*key, tuple(found.path for found in together), fault=fault)
+            continue
+        parts = stations_of([found.geometry for found in group]) if modality == "MR" else ()
+        for number, station in enumerate(parts, 1):
+            paths = tuple(group[index].path for index in station.members)
+            yield SeriesFiles(study, series, modality, paths, number, (station.note,) if station.note else ())
+        if not parts:
+            yield SeriesFiles(*key, tuple(found.path for found in group))
+
+
+def _spread(groups: dict[_Key, list[_Found]]) -> dict[tuple[str, str], tuple[str, list[_Found]]]:
+    """Return (Series Instance UID, Modality) of what lies in several studies → why it is not taken, its files."""
+    by_series: dict[tuple[str, str], dict[str, list[_Found]]] = {}
+    for (study, series, modality), group in groups.items():
+        if modality not in PROJECTION_MODALITIES:
+            by_series.setdefault((series, modality), {})[study] = group
+    spread = {}
+    for name, studies in by_series.items():
+        fault = spread_over_studies({study: [found.geometry for found in own] for study, own in studies.items()})
+        if fault is not None:
+            spread[name] = fault, [found for own in studies.values() for found in own]
+    return spread
 
 
 def load_series(source: Path | Iterable[Path]) -> LoadedFolder:
@@ -231,8 +289,8 @@ def _files(source: Path | Iterable[Path]) -> Iterator[Path]:
         raise FolderError(f"{source} does not exist; name a folder with DICOM files")
 
 
-def _identify(path: Path) -> tuple[str, str, str, str] | None:
-    """Return SOP, Study and Series Instance UID and Modality; None for what is no DICOM and for a DICOMDIR."""
+def _identify(path: Path) -> _Found | None:
+    """Return identifiers and place of an instance; None for what is no DICOM and for a DICOMDIR."""
     try:
         with path.open("rb") as file:
             start = file.read(PREFIX_OFFSET + 4)
@@ -245,7 +303,7 @@ def _identify(path: Path) -> tuple[str, str, str, str] | None:
     if fault is not None:
         raise InstanceError(f"{path} {fault}")
     try:
-        dataset = _read(path, stop_before_pixels=True, only=[*IDENTIFIERS, "Modality"])
+        dataset = _read(path, stop_before_pixels=True, only=[*IDENTIFIERS, "Modality", *GEOMETRY_TAGS])
     except InstanceError:
         if has_prefix:
             raise
@@ -262,7 +320,8 @@ def _identify(path: Path) -> tuple[str, str, str, str] | None:
     invalid = [name for keyword, name in IDENTIFIERS.items() if not UID_FORM.fullmatch(values[keyword])]
     if invalid:
         raise InstanceError(f"{path} has an invalid {', '.join(invalid)}; send it again from the PACS")
-    return values["SOPInstanceUID"], values["StudyInstanceUID"], values["SeriesInstanceUID"], values["Modality"]
+    key = values["StudyInstanceUID"], values["SeriesInstanceUID"], values["Modality"]
+    return _Found(path, values["SOPInstanceUID"], key, slice_geometry(dataset))
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

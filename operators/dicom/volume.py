@@ -23,13 +23,12 @@ from operators.dicom.bounds import frame_fault
 from operators.dicom.mr_acquisition import Plane, plane_of
 from operators.dicom.mr_frames import SourceFrame, frames_of
 from operators.dicom.mr_subsets import places_along, subsets
+from operators.dicom.mr_origin import origin_notes
 from operators.dicom.pixels import is_padding
 from operators.dicom.series import SourceSeries
+from operators.dicom.slice_spacing import EVEN, FEWEST_SLICES, is_even
 
-FEWEST_SLICES = 5
 WIDEST_STEP_MM = 10.0  # slices further apart are a localizer, whatever it is called
-EVEN = 0.05  # steps between slices may differ by this share of the usual one
-EVEN_MM = 0.02  # and by what rounded positions make of even ones
 SHIFT_MM = 0.5  # by which slices may be offset against each other within their plane
 USUAL_ECHO_MS = 100.0  # of T2-weighted spines: of several echoes the nearest, not the longest that is all noise
 NAMED_STACKS = 3  # in a sentence about many
@@ -128,7 +127,7 @@ def plan_volumes(series: SourceSeries) -> VolumePlan:
     if len(stacks) > 1:
         notes = (*notes, _taken(stacks))
     notes = (*notes, *(f"{count} frame(s) were left out: {fault}" for count, fault in faults))
-    return VolumePlan(tuple(stacks), notes)
+    return VolumePlan(tuple(stacks), (*series.notes, *origin_notes(stacks[0].header), *notes))
 
 
 def read_volume(stack: SliceStack, *, contrast: MrContrast, body_region: BodyRegion | None = None) -> SpineVolume:
@@ -163,7 +162,7 @@ def _fault(frames: Sequence[SourceFrame]) -> str | None:
         missing = round(step / usual) - 1
         if missing >= 1 and abs(step / usual - (missing + 1)) <= EVEN * (missing + 1):
             return f"{missing} slice(s) missing after {frame.name}, where {step:.2f} mm lie between neighbours"
-    if np.ptp(steps) > EVEN * usual + EVEN_MM:
+    if not is_even(steps):
         return f"the slices are unevenly spaced, {steps.min():.2f} to {steps.max():.2f} mm"
     if usual > WIDEST_STEP_MM:
         return f"neighbouring slices lie {usual:.1f} mm apart, more than {WIDEST_STEP_MM:g} mm"
@@ -229,4 +228,12 @@ def _values(dataset: FileDataset, frame: SourceFrame) -> NDArray[np.floating]:
     if stored.shape != frame.shape:
         raise VolumeError(f"{frame.name} decodes to the shape {stored.shape}; {frame.shape} is wanted")
     slope, intercept = frame.rescale or (1.0, 0.0)
-    return np.where(is_padding(dataset, stored), np.nan, stored * slope + intercept)
+    padding = is_padding(dataset, stored)
+    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":  # PS3.3 C.7.6.3.1.2: the lowest value is white
+        stored = _highest_and_lowest(dataset) - stored.astype(np.int64)
+    return np.where(padding, np.nan, stored * slope + intercept)
+
+
+def _highest_and_lowest(dataset: Dataset) -> int:
+    """Return the sum of the highest and the lowest value that the image may store."""
+    return -1 if dataset.PixelRepresentation else (1 << int(dataset.BitsStored)) - 1

@@ -19,6 +19,7 @@ from pydicom.valuerep import format_number_as_ds
 from models.contracts import SpineStructure, VolumeResult
 from operators.dicom.errors import ResultError
 from operators.dicom.identity import AlgorithmIdentity, Profile, result_uid
+from operators.dicom.mr_origin import frame_of_reference
 from operators.dicom.provenance import (
     NOT_FOR_DIAGNOSIS,
     add_provenance,
@@ -128,10 +129,14 @@ def _frames_as_instances(stack: SliceStack) -> Sequence[Dataset]:
 
 
 def _with_exact_plane(headers: list[Dataset], stack: SliceStack) -> list[Dataset]:
-    """Say pixel size and slice spacing where highdicom looks: the first header, or Enhanced MR's shared groups.
+    """Say space, pixel size and slice spacing where highdicom looks: the first header, or Enhanced MR's shared groups.
 
     The spacing is the one of the positions: scanners also write the gap there, or leave it out.
     """
+    for header in headers:
+        header.FrameOfReferenceUID = frame_of_reference(header)
+        if "PositionReferenceIndicator" not in header:
+            header.PositionReferenceIndicator = None
     spacing = format_number_as_ds(float(np.linalg.norm(stack.affine[:3, 0])))
     measures = headers[0]
     if stack.frames[0].frame_number is not None:
@@ -161,9 +166,7 @@ def _check(labelmap: NDArray[np.uint16], structures: Sequence[SpineStructure], s
     series = stack.datasets[0].get("SeriesInstanceUID", "?")
     if stack.frames[0].frame_number is not None and len(stack.datasets) > 1:
         raise ResultError(f"series {series} spreads one stack over {len(stack.datasets)} multi-frame instances")
-    frames_of_reference = {str(dataset.get("FrameOfReferenceUID") or "") for dataset in stack.datasets}
-    if "" in frames_of_reference:
-        raise ResultError(f"series {series} has no Frame of Reference: no Segmentation can lie in its space")
+    frames_of_reference = {frame_of_reference(dataset) for dataset in stack.datasets}
     if len(frames_of_reference) > 1:
         raise ResultError(f"series {series} has {len(frames_of_reference)} Frames of Reference: the patient has moved")
     if labelmap.shape != stack.shape:
