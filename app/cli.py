@@ -223,8 +223,13 @@ def list_jobs(limit: Annotated[int, typer.Option(min=1)] = 20, config: Config = 
     """Show the youngest jobs."""
     from app.jobs import queries
 
-    statuses = queries.list_jobs(_settings(config, "jobs"), limit=limit)
+    settings = _settings(config, "jobs")
+    statuses = queries.list_jobs(settings, limit=limit)
     _table(["job", "state", "since (UTC)", "from", "what"], (_job_row(status) for status in statuses))
+    if discarded := queries.list_discarded(settings, limit=limit):
+        print("\nAcknowledged and not kept:")
+        rows = ((_time(one.updated_at), one.calling_ae_title, f"{one.instances}", one.reason) for one in discarded)
+        _table(["since (UTC)", "from", "instances", "what"], rows)
 
 
 @jobs.command("show")

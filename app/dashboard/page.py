@@ -9,12 +9,14 @@ from fastapi.templating import Jinja2Templates
 from app.dashboard.http_security import secure
 from app.dashboard.metrics import metrics_text, missing_processes
 from app.jobs.conflicts import with_conflicts
+from app.jobs.discarded import DiscardRecords
 from app.jobs.layout import StorageLayout
 from app.jobs.queue import JobQueue, JobStatus, QueueUnavailable, queue_of
 from app.jobs.space import space_fault
 from app.settings import Settings
 
 SHOWN_JOBS = 50
+SHOWN_DISCARDED = 20
 COUNTED_JOBS = 100_000
 STYLE_SHEET = Path(__file__).parent / "templates" / "dashboard.css"
 
@@ -64,6 +66,7 @@ def build_page(settings: Settings) -> FastAPI:
             "node": settings.node,
             "destinations": settings.destinations,
             "jobs": with_conflicts(layout, _jobs(queue, SHOWN_JOBS)),
+            "discarded": DiscardRecords(layout).recent(limit=SHOWN_DISCARDED),
             "missing": missing_processes(layout),
         }
         return _TEMPLATES.TemplateResponse(request, "jobs.html", context)

@@ -18,12 +18,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import (
-    UID,
-    MultiFrameTrueColorSecondaryCaptureImageStorage,
-    SecondaryCaptureImageStorage,
-)
+from pydicom.uid import UID
 
 from app.gateway.assembly import ArrivingSeries, complete_at, is_complete
 from app.gateway.copies import settle_arriving
@@ -37,22 +34,16 @@ from app.gateway.instance import (
 from app.gateway.kept_file import PREAMBLE_LENGTH, digest_of, encoded_data_set, is_torn, preamble
 from app.gateway.taking import Taken, Taker
 from app.gateway.wholeness import is_whole, read_places
+from app.jobs.discarded import DiscardedSeries, DiscardRecords
 from app.jobs.layout import PRIVATE_FILE, PRIVATE_FOLDER, StorageLayout, sync_folder, write_durably
 from app.jobs.lineage import series_key
 from app.logs import get_logger
+from operators.dicom.routing import discard_reason, load_rules
 
 __all__ = ["PREAMBLE_LENGTH", "Inbox", "ReceivedInstance"]
 
 MINIMUM_FREE_BYTES = 1 << 30
 PARTS_AT_A_TIME = 64
-
-# Objects of a study that hold no image to segment; a PACS that routes whole studies sends them too.
-NOT_IMAGES = frozenset(
-    {"SEG", "SR", "PR", "KO", "REG", "RWV", "RTSTRUCT", "RTPLAN", "RTDOSE", "DOC", "PLAN", "AU", "ECG"}
-)
-OWN_MANUFACTURER = "Spondyl"  # of the results; the phantoms of this project are radiographs, not captures
-
-_CAPTURES = frozenset({SecondaryCaptureImageStorage, MultiFrameTrueColorSecondaryCaptureImageStorage})
 
 _NOBODY = -1  # stands for the associations of a process that has ended
 
@@ -111,6 +102,9 @@ class Inbox:
         self._parts_lock = threading.Lock()
         self._parts: list[Path] = []
         self.changed = threading.Event()
+        self._rules = load_rules()
+        self._discarded = DiscardRecords(layout)
+        self._discarded_lock = threading.Lock()
         self._own_partial = layout.partial / gateway
         self._own_partial.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         series_key(layout, "", "", "")  # makes the key of the storage folder now, not while a sender waits
@@ -125,8 +119,8 @@ class Inbox:
             association: a number that stands for the association, for `association_ended`.
 
         Returns:
-            False where the instance is none to segment (a report, or a result of this node that comes
-            back): it is acknowledged and not kept.
+            False where a rule of the routes says that such an instance need not be kept (a report, or a result of this
+            node that comes back): it is acknowledged and counted.
 
         Raises:
             InboxRefusal: it is not kept; the subclass says why.
@@ -134,7 +128,9 @@ class Inbox:
         identity = read_identity(received.data_set, received.transfer_syntax)
         if (identity.sop_class_uid, identity.sop_instance_uid) != (received.sop_class_uid, received.sop_instance_uid):
             raise DataSetMismatch("SOP Class or Instance UID is not the request's; the sender has to mend it")
-        if identity.modality in NOT_IMAGES or _is_own_overlay(identity):
+        reason = discard_reason(self._rules, _told(identity))
+        if reason is not None:
+            self._discard(identity, received.calling_ae_title, reason)
             return False
         digest = hashlib.sha256(received.data_set).hexdigest()
         part = self._write_part(digest, received)
@@ -147,6 +143,11 @@ class Inbox:
             for uid, series in self._series.items():
                 self._series[uid] = series.without_association(association, in_order=in_order)
         self.changed.set()
+        with self._discarded_lock:
+            counted = self._discarded.flush()
+        for one in counted:
+            ids = {"study_instance_uid": one.study_instance_uid, "series_instance_uid": one.series_instance_uid}
+            log.info("series_discarded", **ids, instances=one.instances, reason=one.reason)
 
     def next_completion(self) -> float | None:
         """Return the time at which the next series will be complete if nothing arrives, or None."""
@@ -212,6 +213,16 @@ class Inbox:
         with self._lock:
             for name in [name for name in self._series if not self._folder(name).exists()]:
                 del self._series[name]
+
+    def _discard(self, identity: InstanceIdentity, sender: str, reason: str) -> None:
+        """Put down that an instance came; a full disk must not keep the sender from being told that all is well."""
+        uids = identity.study_instance_uid, identity.series_instance_uid
+        one = DiscardedSeries(*uids, identity.modality, sender, instances=1, reason=reason, last_at=0.0)
+        try:
+            with self._discarded_lock:
+                self._discarded.count(one)
+        except OSError as fault:
+            log.warning("discard_not_recorded", series_instance_uid=identity.series_instance_uid, reason=fault.strerror)
 
     def _folder(self, name: str) -> Path:
         return self._layout.arriving / name
@@ -336,5 +347,9 @@ def _unknown(folder: Path, series: ArrivingSeries | None) -> dict[str, str]:
         return {}
 
 
-def _is_own_overlay(identity: InstanceIdentity) -> bool:
-    return identity.manufacturer == OWN_MANUFACTURER and identity.sop_class_uid in _CAPTURES
+def _told(identity: InstanceIdentity) -> Dataset:
+    """Return what a rule may ask of an instance that is not kept (`TOLD_AT_ONCE`)."""
+    header = Dataset()
+    header.Modality, header.Manufacturer = identity.modality, identity.manufacturer
+    header.SOPClassUID = UID(identity.sop_class_uid)
+    return header

@@ -1,7 +1,7 @@
 """Whether the instances of an MR series make whole stacks, so that nothing needs to be waited for.
 
 No header says for certain how many instances a series has. What arrived counts as whole where it is one or more
-stacks of the same number of equally spaced slices that came on one association, or where the header's own count
+stacks of the same number of equally spaced slices, by the measure of the engine, that came on one association, or where the header's own count
 (Images in Acquisition) is reached. A mistake costs one more, superseding version, never a result.
 """
 
@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset, dcmread
 
-MINIMUM_SLICES = 5  # below it no engine takes a stack: rather a localizer, or the beginning of one
-SPACING_TOLERANCE = 0.1  # of the distance between neighbours
+from operators.dicom.slice_spacing import STATION_MM, is_whole_stack
 
 _TAGS = [
     "ImageType",
@@ -81,7 +80,7 @@ def is_whole(places: Sequence[SlicePlace], *, associations: int) -> bool:
     for place in places:
         stacks[place.stack].append(place.position_mm or 0.0)
     is_told = all(number is not None for number in expected.values())
-    are_regular = all(_is_regular(positions) for positions in stacks.values())
+    are_regular = all(is_whole_stack(positions) for positions in stacks.values())
     same_length = len({len(positions) for positions in stacks.values()}) == 1
     return are_regular and same_length and (associations == 1 or is_told)
 
@@ -94,16 +93,10 @@ def _place(header: Dataset) -> SlicePlace:
         return SlicePlace((), None, int(total) if total else None, group)
     orientation = np.array(header.ImageOrientationPatient, dtype=float)
     normal = np.cross(orientation[:3], orientation[3:])
-    position = float(normal @ np.array(header.ImagePositionPatient, dtype=float))
+    place = np.array(header.ImagePositionPatient, dtype=float)
+    position = float(normal @ place)
     # PS3.3 C.7.6.2.1.1; scanners write the same plane with a digit more or less
-    stack = (tuple(orientation.round(3)), *(str(header.get(name, "")) for name in _STACK_TAGS))
+    station = tuple(((place - position * normal) / STATION_MM).round() + 0.0)  # 0.0: so that -0 is 0
+    stack = (tuple(orientation.round(3) + 0.0), station, *(str(header.get(name, "")) for name in _STACK_TAGS))
     total = header.get("ImagesInAcquisition")
     return SlicePlace(stack, position, int(total) if total else None, str(header.get("AcquisitionNumber", "")))
-
-
-def _is_regular(positions: Sequence[float]) -> bool:
-    """Say whether slices lie at equal distances, none twice and none missing."""
-    if len(positions) < MINIMUM_SLICES:
-        return False
-    gaps = np.diff(sorted(positions))
-    return bool(gaps.min() > 0 and gaps.max() - gaps.min() <= SPACING_TOLERANCE * gaps.max())

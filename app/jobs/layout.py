@@ -8,6 +8,7 @@ storage/
   inbox/unsent/<job id>                         jobs that the queue may not know yet
   series/<series key>.json                      which jobs a series has become
   names/<UID or accession key>                  which jobs a name leads to
+  discarded/<Series Instance UID>.json          what was acknowledged and not kept
   jobs/<job id>/job.json                        the job, written before the folder gets this name
   jobs/<job id>/history.jsonl                   what happened to it besides its steps
   jobs/<job id>/sent.json                       the results that were handed to the delivery
@@ -74,6 +75,11 @@ class StorageLayout:
         return self.root / "names"
 
     @property
+    def discarded(self) -> Path:
+        """Folder of the records of what was acknowledged and not kept."""
+        return self.root / "discarded"
+
+    @property
     def heartbeats(self) -> Path:
         """Folder of the files that living processes touch."""
         return self.root / "heartbeats"
@@ -111,7 +117,8 @@ class StorageLayout:
     def create(self) -> None:
         """Create the folders, readable by this user only."""
         inbox = (self.partial, self.taking, self.unsent, self.arriving)
-        for folder in (self.root, self.root / "inbox", *inbox, self.jobs, self.series, self.names, self.heartbeats):
+        records = (self.jobs, self.series, self.names, self.discarded, self.heartbeats)
+        for folder in (self.root, self.root / "inbox", *inbox, *records):
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             folder.chmod(PRIVATE_FOLDER)
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.jobs.conflicts import with_conflicts
+from app.jobs.discarded import DiscardedSeries, DiscardRecords
 from app.jobs.history import Event, note, read_history
 from app.jobs.job import FINAL_STATES
 from app.jobs.keeping import empty_job, kept
@@ -41,6 +42,11 @@ def list_jobs(settings: Settings, *, limit: int = 100) -> tuple[JobStatus, ...]:
     """
     with _queue(settings) as queue:
         return with_conflicts(StorageLayout(settings.storage.resolve()), queue.recent(limit=limit))
+
+
+def list_discarded(settings: Settings, *, limit: int = 100) -> tuple[DiscardedSeries, ...]:
+    """Return the youngest series that the gateway acknowledged and did not keep, youngest first."""
+    return DiscardRecords(StorageLayout(settings.storage.resolve())).recent(limit=limit)
 
 
 def find_jobs(settings: Settings, name: str) -> tuple[JobDetail, ...]:

@@ -43,6 +43,7 @@ PLACEHOLDERS = (
     *("modality", "sop_class", "view", "body_part", "region", "rows", "columns", "frames", "image_type"),
     *("component", "plane", "contrast", "thickness"),
 )
+TOLD_AT_ONCE = ("Modality", "Manufacturer", "SOPClassUID")  # what a gateway reads of an instance
 CONTRAST_WORDS: Mapping[MrContrast, str] = {"T2w": "T2w", "T1w": "T1w", "STIR": "STIR", "other": "otherwise weighted"}
 
 
@@ -67,12 +68,16 @@ _Pack = TypeVar("_Pack", bound=RoutablePack)
 
 @dataclass(frozen=True)
 class Rule:
-    """When all conditions hold, `engine` takes the Series, or none where it is None; `sentence` says why."""
+    """When all conditions hold, `engine` takes the Series, or none where it is None; `sentence` says why.
+
+    is_kept: whether a gateway keeps such an instance; where not, it acknowledges and counts it.
+    """
 
     name: str
     conditions: tuple[Condition, ...]
     engine: str | None
     sentence: str
+    is_kept: bool = True
 
     def matches(self, dataset: Dataset) -> bool:
         """Tell whether every condition holds."""
@@ -116,6 +121,17 @@ def load_rules(file: Path = RULES_FILE) -> tuple[Rule, ...]:
     if not rules or rules[-1].conditions:
         raise RoutesError(f"{file}: the last rule must have no conditions, so that every series gets a decision")
     return rules
+
+
+def discard_reason(rules: Iterable[Rule], identity: Dataset) -> str | None:
+    """Return why a gateway need not keep an instance, in words, or None where it has to.
+
+    Args:
+        rules: from `load_rules`.
+        identity: the attributes of `TOLD_AT_ONCE` that the instance has.
+    """
+    rule = next((rule for rule in rules if not rule.is_kept and rule.matches(identity)), None)
+    return None if rule is None else f"skipped: {rule.sentence.format(**_facts(identity))}"
 
 
 def route(
@@ -179,17 +195,20 @@ def _offer(pack: RoutablePack) -> str:
 
 def _rule(entry: Mapping[str, Any]) -> Rule:
     name = str(entry["name"])
-    if unknown := set(entry) - {"name", "when", "engine", "because", "skip"}:
+    if unknown := set(entry) - {"name", "when", "engine", "because", "skip", "kept"}:
         raise ValueError(f"rule {name!r}: {', '.join(sorted(unknown))} means nothing")
     if ("skip" in entry) == ("engine" in entry) or ("engine" in entry) != ("because" in entry):
         raise ValueError(f"rule {name!r} needs either `skip`, or `engine` with `because`")
+    is_kept = bool(entry.get("kept", True))
+    if not is_kept and ("engine" in entry or set(entry["when"]) - set(TOLD_AT_ONCE) or not entry["when"]):
+        raise ValueError(f"rule {name!r}: what is not kept is skipped, by {', '.join(TOLD_AT_ONCE)} alone")
     sentence = str(entry["because"] if "engine" in entry else entry["skip"])
     try:
         sentence.format(**dict.fromkeys(PLACEHOLDERS, ""))
         when = conditions(entry["when"], DERIVED)
     except (KeyError, ValueError, IndexError, re.error) as error:
         raise ValueError(f"rule {name!r}: {error}") from error
-    return Rule(name, when, entry.get("engine"), sentence)
+    return Rule(name, when, entry.get("engine"), sentence, is_kept)
 
 
 def _facts(dataset: Dataset) -> dict[str, str]:

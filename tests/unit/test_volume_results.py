@@ -195,15 +195,26 @@ def test_the_other_echo_of_enhanced_mr_is_not_pointed_at(tmp_path: Path) -> None
         assert pointed_at == {9, 10, 11, 12, 13}
 
 
-def test_a_source_without_one_frame_of_reference_is_refused(tmp_path: Path) -> None:
-    """Without it nothing has a place; with two the patient has moved between slices."""
-    without = made_stack(tmp_path / "without", attributes={"FrameOfReferenceUID": None})
+def test_a_source_without_a_frame_of_reference_gets_one_of_its_own(tmp_path: Path) -> None:
+    """Made from the Series' UID: both Segmentations lie in it, and the same input gives the same one."""
+    spaces = set()
+    for name in ("once", "again"):
+        stack = made_stack(tmp_path / name, attributes={"FrameOfReferenceUID": None, "PositionReferenceIndicator": None})
+        built = build(stack)
+        spaces |= {built.vertebrae.FrameOfReferenceUID, built.substructures.FrameOfReferenceUID}
+        assert "FrameOfReferenceUID" not in stack.datasets[0]
+
+    assert len(spaces) == 1
+    assert next(iter(spaces)).startswith("2.25.")
+
+
+def test_a_source_of_two_frames_of_reference_is_refused(tmp_path: Path) -> None:
+    """The patient has moved between slices."""
     two = made_stack(tmp_path / "two")
     two.datasets[3].FrameOfReferenceUID = made_uid("another place")
 
-    for stack, message in ((without, "has no Frame of Reference"), (two, "has 2 Frames of Reference")):
-        with pytest.raises(ResultError, match=message):
-            build(stack)
+    with pytest.raises(ResultError, match="has 2 Frames of Reference"):
+        build(two)
 
 
 def test_nothing_found_and_foreign_grids_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.multival import MultiValue
 
 from operators.dicom.volume import VolumeError, VolumePlan, plan_volumes, read_volume
-from tests.made_mr import made_enhanced_mr, made_mr, series_of
+from tests.made_mr import SAGITTAL, made_enhanced_mr, made_mr, series_of
 
 SHAPE = (7, 10, 12)
 FIRST = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.uint16)
@@ -262,8 +262,8 @@ def _without_spacing(dataset: FileDataset) -> None:
     del dataset.PixelSpacing
 
 
-def _inverted(dataset: FileDataset) -> None:
-    dataset.PhotometricInterpretation = "MONOCHROME1"
+def _coloured(dataset: FileDataset) -> None:
+    dataset.PhotometricInterpretation = "RGB"
 
 
 def _askew(dataset: FileDataset) -> None:
@@ -285,7 +285,7 @@ def _many_frames(dataset: FileDataset) -> None:
     ("spoil", "reason"),
     [
         (_without_spacing, "no Pixel Spacing"),
-        (_inverted, "colours or inverted greys, which no MR acquisition has"),
+        (_coloured, "colours, which no MR acquisition has"),
         (_askew, "an Image Orientation .Patient. that is no pair of directions at right angles"),
         (_looked_up, "a Modality LUT, which no MR acquisition has"),
         (_many_frames, "several frames in one instance, but no place for each"),
@@ -301,6 +301,128 @@ def test_a_series_of_frames_that_are_no_slices_makes_no_volume(
 
     with pytest.raises(VolumeError, match=rf"7 frame\(s\) with {reason},? were left out: .* and 4 more"):
         planned(datasets, tmp_path)
+
+
+@pytest.mark.parametrize(("bits", "signed"), [(16, False), (12, False), (16, True)])
+def test_inverted_greys_are_turned_back(tmp_path: Path, bits: int, signed: bool) -> None:
+    """PS3.3 C.7.6.3.1.2: of MONOCHROME1 the lowest value is white."""
+    stored = (-1 - FIRST.astype(np.int16)) if signed else ((1 << bits) - 1 - FIRST).astype(np.uint16)
+
+    plan = planned(made_mr(stored, PhotometricInterpretation="MONOCHROME1", BitsStored=bits, HighBit=bits - 1), tmp_path)
+
+    np.testing.assert_array_equal(voxels_of(plan), FIRST)
+    assert "MONOCHROME1" in plan.notes[0]
+
+
+VARYING: dict[str, list[object]] = {
+    "EchoTime": ["121.2", "121.21"],
+    "InversionTime": ["150", "190", "230"],
+    "TemporalPositionIdentifier": [1, 2, 3, 4, 5, 6, 7],
+    "StackID": ["1", "2"],
+    "DiffusionBValue": [0.0, 50.0],
+}
+
+
+@pytest.mark.parametrize("keyword", VARYING)
+def test_what_varies_without_any_place_being_there_twice_tells_nothing_apart(tmp_path: Path, keyword: str) -> None:
+    """Half of the slices, twice as far apart, would be passed off as the volume."""
+    datasets = made_mr(FIRST)
+    for index, dataset in enumerate(datasets):
+        setattr(dataset, keyword, VARYING[keyword][index % len(VARYING[keyword])])
+
+    plan = planned(datasets, tmp_path)
+
+    assert (len(plan.stacks), plan.notes) == (1, ())
+    np.testing.assert_array_equal(voxels_of(plan), FIRST)
+
+
+def test_a_missing_slice_is_not_explained_away_by_an_echo_time(tmp_path: Path) -> None:
+    """Of interleaved slices with two echo times, one lost: the halves are no volumes."""
+    datasets = made_mr(np.arange(13 * 4, dtype=np.uint16).reshape(13, 2, 2))
+    for index, dataset in enumerate(datasets):
+        dataset.EchoTime = "100" if index % 2 else "110"
+
+    with pytest.raises(VolumeError, match="1 slice.s. missing"):
+        planned([*datasets[:5], *datasets[6:]], tmp_path)
+
+
+def test_echoes_that_jitter_are_two_volumes_and_no_more(tmp_path: Path) -> None:
+    """A hundredth of a millisecond is what the scanner measured; 80 ms are another echo."""
+    first, second = made_mr(FIRST), again(made_mr(SECOND))
+    for index in range(len(FIRST)):
+        first[index].EchoTime, second[index].EchoTime = f"{98 + index % 2 / 100}", f"{20 + index % 3 / 100}"
+
+    plan = planned(interleaved(first, second), tmp_path)
+
+    assert [stack.shape[0] for stack in plan.stacks] == [7, 7]
+    np.testing.assert_array_equal(voxels_of(plan), FIRST)
+
+
+def test_time_points_are_told_apart_although_inversion_times_vary_too(tmp_path: Path) -> None:
+    """Each slice has an inversion time of its own at each time point."""
+    first = marked(made_mr(FIRST), {"TemporalPositionIdentifier": 1})
+    second = marked(again(made_mr(SECOND)), {"TemporalPositionIdentifier": 2})
+    for index, dataset in enumerate([*first, *second]):
+        dataset.InversionTime = f"{150 + 20 * index}"
+
+    plan = planned([*first, *second], tmp_path)
+
+    assert [stack.shape[0] for stack in plan.stacks] == [7, 7]
+
+
+def test_stacks_beside_each_other_stay_two(tmp_path: Path) -> None:
+    """Left and right, by Stack ID, with a gap between: nothing is missing."""
+    left, right = SAGITTAL.copy(), SAGITTAL.copy()
+    right[0, 3] += 90
+    datasets = [*made_mr(FIRST, left, StackID="1"), *again(made_mr(SECOND, right, StackID="2"))]
+
+    assert [stack.shape[0] for stack in planned(datasets, tmp_path).stacks] == [7, 7]
+
+
+def test_stations_within_one_multi_frame_image_are_named(tmp_path: Path) -> None:
+    """They are not positions that repeat."""
+    lower = SAGITTAL.copy()
+    lower[2, 3] -= 250
+    dataset = made_enhanced_mr(np.concatenate([FIRST, SECOND]))
+    low = made_enhanced_mr(SECOND, lower)
+    for index, groups in enumerate(low.PerFrameFunctionalGroupsSequence):
+        place = dataset.PerFrameFunctionalGroupsSequence
+        place[index].PlanePositionSequence[0].ImagePositionPatient = made_enhanced_mr(
+            FIRST
+        ).PerFrameFunctionalGroupsSequence[index].PlanePositionSequence[0].ImagePositionPatient
+        place[len(FIRST) + index].PlanePositionSequence = groups.PlanePositionSequence
+
+    plan = planned([dataset], tmp_path)
+
+    assert [stack.shape[0] for stack in plan.stacks] == [7, 7]
+    assert "station 1 of 2" in plan.notes[-1] and "station 2 of 2" in plan.notes[-1]
+
+
+ORIGINS: dict[str, tuple[dict[str, object], str]] = {
+    "DERIVED": ({"ImageType": ["DERIVED", "PRIMARY", "M", "ND"]}, "the images are marked as derived"),
+    "lossy": ({"LossyImageCompression": "01"}, "the images were compressed with loss"),
+    "no space": (
+        {"FrameOfReferenceUID": None},
+        "the series has no Frame of Reference UID: one was made from its Series Instance UID, for its results alone",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ORIGINS)
+def test_what_a_reader_should_know_of_the_images_is_said(tmp_path: Path, case: str) -> None:
+    """Taken all the same."""
+    attributes, sentence = ORIGINS[case]
+
+    assert planned(made_mr(FIRST, **attributes), tmp_path).notes == (sentence,)  # type: ignore[arg-type]
+
+
+def test_the_code_of_a_derivation_is_said_and_nobodys_words(tmp_path: Path) -> None:
+    """Code Meanings of a site are free text."""
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "113040", "DCM", "Smith^John compressed"
+    plan = planned(made_mr(FIRST, ImageType=["DERIVED", "PRIMARY"], DerivationCodeSequence=[code]), tmp_path)
+
+    assert plan.notes == ("the images are marked as derived (113040 DCM)",)
 
 
 def test_slices_far_apart_are_a_localizer(tmp_path: Path) -> None:
