@@ -55,8 +55,16 @@ def load_contrasts(file: Path = CONTRASTS_FILE) -> tuple[ContrastRule, ...]:
 
 def mr_contrast(dataset: Dataset) -> MrContrast:
     """Return the contrast that a header of MR tells."""
-    rules = load_contrasts()
-    return next(rule for rule in rules if all(condition.holds(dataset) for condition in rule.conditions)).contrast
+    return _deciding(dataset).contrast
+
+
+def contrast_is_told(dataset: Dataset) -> bool:
+    """Tell whether anything in a header of MR speaks of its contrast."""
+    return bool(_deciding(dataset).conditions)
+
+
+def _deciding(dataset: Dataset) -> ContrastRule:
+    return next(rule for rule in load_contrasts() if all(condition.holds(dataset) for condition in rule.conditions))
 
 
 def _rule(entry: Mapping[str, Any]) -> ContrastRule:

@@ -18,6 +18,7 @@ from models.contracts import RadiographImage
 from models.errors import SpondylError
 from operators.dicom.body_region import body_region
 from operators.dicom.bounds import frame_fault
+from operators.dicom.padding import stored_padding
 
 Facing = Literal["left", "right"]
 
@@ -82,10 +83,10 @@ def spacing_source(dataset: Dataset) -> str:
 
 def is_padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
     """Tell which stored values are padding (PS3.3 C.7.5.1.1.2)."""
-    first = _number(dataset, "PixelPaddingValue")
+    first = stored_padding(dataset, "PixelPaddingValue")
     if first is None:
         return np.zeros(stored.shape, bool)
-    limit = _number(dataset, "PixelPaddingRangeLimit")
+    limit = stored_padding(dataset, "PixelPaddingRangeLimit")
     last = first if limit is None else limit
     return (stored >= min(first, last)) & (stored <= max(first, last))
 

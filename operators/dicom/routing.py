@@ -27,7 +27,7 @@ from operators.dicom.conditions import (
     values_of,
 )
 from operators.dicom.mr_acquisition import find_value, plane
-from operators.dicom.mr_contrast import mr_contrast
+from operators.dicom.mr_contrast import contrast_is_told, mr_contrast
 from operators.dicom.series import SourceSeries
 
 RULES_FILE = MANIFESTS / "routes.yaml"
@@ -44,6 +44,7 @@ PLACEHOLDERS = (
     *("component", "plane", "contrast", "thickness"),
 )
 TOLD_AT_ONCE = ("Modality", "Manufacturer", "SOPClassUID")  # what a gateway reads of an instance
+CONTRAST_ADVICE = "; put T1, T2 or STIR into its Series Description"
 CONTRAST_WORDS: Mapping[MrContrast, str] = {"T2w": "T2w", "T1w": "T1w", "STIR": "STIR", "other": "otherwise weighted"}
 
 
@@ -162,6 +163,7 @@ def route(
     wanted = {"modality": series.modality, "body_region": region, "contrast": contrast, "plane": plane(dataset)}
     pack = fitting_pack(of_engine, wanted, preferred=preferred)
     if pack is None:
+        sentence += CONTRAST_ADVICE if contrast and not contrast_is_told(dataset) else ""
         return RoutingDecision(None, None, f"skipped: {sentence}; {no_pack(of_engine)}", region, rule.name, contrast)
     return RoutingDecision(rule.engine, pack.name, sentence, region, rule.name, contrast)
 
@@ -211,6 +213,10 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
     return Rule(name, when, entry.get("engine"), sentence, is_kept)
 
 
+def _contrast_word(dataset: Dataset) -> str:
+    return CONTRAST_WORDS[mr_contrast(dataset)] if contrast_is_told(dataset) else "unknown-contrast"
+
+
 def _facts(dataset: Dataset) -> dict[str, str]:
     """Return what a sentence may quote: coded and numeric attributes only, never free text."""
 
@@ -233,6 +239,6 @@ def _facts(dataset: Dataset) -> dict[str, str]:
         "image_type": "\\".join(values_of(dataset, "ImageType")),
         "component": "\\".join(values_of(dataset, "ComplexImageComponent")).lower(),
         "plane": plane(dataset) or "no plane",
-        "contrast": CONTRAST_WORDS[mr_contrast(dataset)] if dataset.get("Modality") == "MR" else "",
+        "contrast": _contrast_word(dataset) if dataset.get("Modality") == "MR" else "",
         "thickness": "slices of unknown thickness" if thickness is None else f"{thickness:.1f} mm slices",
     }
