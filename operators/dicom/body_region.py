@@ -34,7 +34,9 @@ REGION_CODES: dict[str, BodyRegion] = {
 }
 DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "StudyDescription", "RequestedProcedureDescription")
 # Letters that Unicode does not take apart into a letter and an accent.
-_LETTERS = str.maketrans({"ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "ł": "l", "Ł": "L", "œ": "oe", "Œ": "OE"})
+_LETTERS = str.maketrans(
+    {"ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "ł": "l", "Ł": "L", "œ": "oe", "Œ": "OE"}
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def body_region(dataset: Dataset) -> BodyRegion | None:
 
 
 def body_part(dataset: Dataset) -> Part:
-    """Return what Body Part Examined and the anatomic region's meaning name: the spine, another part, or nothing known."""
+    """Return what Body Part Examined and the anatomic region name: the spine, another part, or nothing known."""
     vocabulary = _vocabulary()
     told = _told(dataset)
     if not told.strip():
@@ -128,7 +130,7 @@ def _told_regions(told: str, vocabulary: _Vocabulary) -> Iterator[BodyRegion]:
 
 
 def _described_regions(text: str, near: str, part: Part, vocabulary: _Vocabulary) -> Iterator[BodyRegion]:
-    """Yield the regions that a description names; `near` is all that the header says, by which an adjective is doubted."""
+    """Yield the regions that a description names; by `near`, all that the header says, an adjective is doubted."""
     names_spine = bool(vocabulary.spine.search(text))
     for region, own in vocabulary.regions.items():
         beside = names_spine and own.adjectives.search(text) and not own.unless.search(text)

@@ -41,7 +41,7 @@ def _notes(header: Dataset) -> Iterator[str]:
     if str(header.get("PhotometricInterpretation") or "") == "MONOCHROME1":
         yield "the images are stored with inverted greys (MONOCHROME1): they were turned back"
     if not str(header.get("FrameOfReferenceUID") or "").strip():
-        yield "the series has no Frame of Reference UID: one was made from its Series Instance UID, for its results alone"
+        yield "the series has no Frame of Reference UID: one was made from its Series Instance UID, for its results"
 
 
 def _derivation(header: Dataset) -> str:

@@ -56,7 +56,10 @@ class Subset:
 def subsets(frames: Sequence[SourceFrame]) -> tuple[Subset, ...]:
     """Take the frames of a Series apart into what may be stacks."""
     groups = [
-        kind for group in _groups(frames) for station in _by_station(group) for kind in _by_kind(_with_even_times(station))
+        kind
+        for group in _groups(frames)
+        for station in _by_station(group)
+        for kind in _by_kind(_with_even_times(station))
     ]
     return tuple(subset for group in groups for subset in _once_per_place(group))
 
@@ -128,7 +131,7 @@ def _by_kind(group: list[SourceFrame]) -> list[list[SourceFrame]]:
         return _parts(group, telling)
     # Nothing repeats by these. Stacks beside each other, as of left and right, are apart all the same.
     parts = _parts(group, MAY_VARY)
-    if 1 < len(parts) and not is_whole_stack(places_along(group).tolist()) and not _interleave(parts):
+    if len(parts) > 1 and not is_whole_stack(places_along(group).tolist()) and not _interleave(parts):
         return parts
     return [group]
 

@@ -1,4 +1,4 @@
-"""What lies together in a folder, by where the slices are: stations of one MR Series, one Series spread over studies."""
+"""What belongs together, by where the slices are: stations of one MR Series, one Series spread over studies."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -52,14 +52,18 @@ def stations_of(slices: Sequence[SliceGeometry | None]) -> tuple[Station, ...]:
     positions = np.array([_of(slices, index)[0] for index in sagittal])
     normal = _normal(_of(slices, sagittal[0]))
     labels = stations(positions, normal)
-    found = [label for label in range(int(labels.max()) + 1) if _places(positions[labels == label] @ normal) >= FEWEST_SLICES]
+    found = [
+        label for label in range(int(labels.max()) + 1) if _places(positions[labels == label] @ normal) >= FEWEST_SLICES
+    ]
     if len(found) < 2:
         return (whole,)
     members = [[index for index, own in zip(sagittal, labels, strict=True) if own == label] for label in found]
     taken = {index for group in members for index in group}
     members[0] = sorted({*members[0], *(index for index in range(len(slices)) if index not in taken)})
     apart = _apart_mm([positions[labels == label] for label in found], normal)
-    words = f"the series holds {len(found)} stations, {apart:.0f} mm apart within their plane; each is a volume of its own"
+    words = (
+        f"the series holds {len(found)} stations, {apart:.0f} mm apart within their plane; each is a volume of its own"
+    )
     return tuple(
         Station(tuple(group), f"station {number} of {len(found)}: {words}") for number, group in enumerate(members, 1)
     )
@@ -99,8 +103,9 @@ def _is_sagittal(geometry: SliceGeometry) -> bool:
 
 
 def _normal(geometry: SliceGeometry) -> NDArray[np.float64]:
-    normal = np.cross(geometry[1], geometry[2])
-    return normal / np.linalg.norm(normal)
+    normal: NDArray[np.float64] = np.cross(geometry[1], geometry[2])
+    length = float(np.linalg.norm(normal))
+    return normal / length
 
 
 def _places(along: NDArray[np.float64]) -> int:

@@ -22,8 +22,8 @@ from models.errors import SpondylError
 from operators.dicom.bounds import frame_fault
 from operators.dicom.mr_acquisition import Plane, plane_of
 from operators.dicom.mr_frames import SourceFrame, frames_of
-from operators.dicom.mr_subsets import places_along, subsets
 from operators.dicom.mr_origin import origin_notes
+from operators.dicom.mr_subsets import places_along, subsets
 from operators.dicom.pixels import is_padding
 from operators.dicom.series import SourceSeries
 from operators.dicom.slice_spacing import EVEN, FEWEST_SLICES, is_even

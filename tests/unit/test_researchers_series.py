@@ -5,6 +5,7 @@ The forms of headers are those that nifti_to_dicom, nifti2dicom, fw-gear-nifti-t
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +24,13 @@ SHAPE = (11, 12, 13)
 VOXELS = np.zeros(SHAPE, np.uint16)
 AXIAL = np.array([[0, 0, 1.0, 0], [0, 1.0, 0, 0], [1.0, 0, 0, 0], [0, 0, 0, 1]])
 SECONDARY = ["DERIVED", "SECONDARY"]
-NO_TIMES: Mapping[str, object] = {"EchoTime": None, "RepetitionTime": None, "ScanningSequence": None, "SequenceVariant": None}
-NO_SPACE: Mapping[str, object] = {"FrameOfReferenceUID": None, "PositionReferenceIndicator": None}
+NO_TIMES: Mapping[str, Any] = {
+    "EchoTime": None,
+    "RepetitionTime": None,
+    "ScanningSequence": None,
+    "SequenceVariant": None,
+}
+NO_SPACE: Mapping[str, Any] = {"FrameOfReferenceUID": None, "PositionReferenceIndicator": None}
 TAKES = {"modality": ["MR"], "plane": ["sagittal"], "contrast": ["T2w", "T1w", "STIR"]}
 PLAN = RunPlan(load_rules(), (T2Pack(accepts=TAKES),), (), "cpu", EngineCache(), (), "1")
 
@@ -40,7 +46,7 @@ def planned(datasets: list[FileDataset], folder: Path) -> list[SeriesOutcome]:
     return outcomes
 
 
-def a_study_each(**attributes: object) -> list[FileDataset]:
+def a_study_each(**attributes: Any) -> list[FileDataset]:
     """The usual recipe for SimpleITK sets no Study Instance UID: each slice gets one of its own."""
     datasets = made_mr(VOXELS, ImageType=SECONDARY, SpacingBetweenSlices="1", **NO_SPACE, **attributes)
     for number, dataset in enumerate(datasets):
@@ -52,12 +58,16 @@ Form = tuple[Callable[[], list[FileDataset]], str, str]
 T2 = "sagittal T2w MR of the lumbar spine"
 FORMS: dict[str, Form] = {
     "nifti_to_dicom, defaults": (
-        lambda: made_mr(VOXELS, **{**NO_TIMES, "EchoTime": "-1.0"}, ImageType=[*SECONDARY, "OTHER"], BodyPartExamined="BRAIN"),
+        lambda: made_mr(
+            VOXELS, **{**NO_TIMES, "EchoTime": "-1.0"}, ImageType=[*SECONDARY, "OTHER"], BodyPartExamined="BRAIN"
+        ),
         "skipped",
         "skipped: MR of the brain; SPINEPS needs the spine",
     ),
     "nifti_to_dicom, sagittal LSPINE, described": (
-        lambda: made_mr(VOXELS, **{**NO_TIMES, "EchoTime": "-1.0"}, ImageType=[*SECONDARY, "OTHER"], SeriesDescription="T2 sag"),
+        lambda: made_mr(
+            VOXELS, **{**NO_TIMES, "EchoTime": "-1.0"}, ImageType=[*SECONDARY, "OTHER"], SeriesDescription="T2 sag"
+        ),
         "succeeded",
         T2,
     ),
@@ -69,7 +79,9 @@ FORMS: dict[str, Form] = {
     ),
     "nifti_to_dicom, with a reference": (lambda: made_mr(VOXELS, ImageType=[*SECONDARY, "ND"]), "succeeded", T2),
     "nifti2dicom": (
-        lambda: made_mr(VOXELS, AXIAL, **NO_TIMES, ImageType=[*SECONDARY, "OTHER"], SeriesDescription="NIfTI conversion"),
+        lambda: made_mr(
+            VOXELS, AXIAL, **NO_TIMES, ImageType=[*SECONDARY, "OTHER"], SeriesDescription="NIfTI conversion"
+        ),
         "skipped",
         "skipped: MR, axial, 1.0 mm slices; SPINEPS needs a sagittal plane",
     ),
@@ -100,7 +112,8 @@ FORMS: dict[str, Form] = {
     "SimpleITK as CT": (
         lambda: a_study_each(Modality="CT"),
         "skipped",
-        "skipped: CT; no engine takes it; one Series Instance UID in 11 studies, which together make one volume of 11 slices; "
+        "skipped: CT; no engine takes it; one Series Instance UID in 11 studies, which together make one volume "
+        "of 11 slices; "
         "give all instances one Study Instance UID (0020,000D) and run again",
     ),
 }
@@ -162,7 +175,8 @@ def test_stations_of_one_series_are_volumes_of_their_own(count: int, tilt: float
     assert [outcome.view_number for outcome in outcomes] == list(range(1, count + 1))
     assert [len(outcome.series.instances) for outcome in outcomes] == [11] * count
     assert outcomes[0].series.notes == (
-        f"station 1 of {count}: the series holds {count} stations, 250 mm apart within their plane; each is a volume of its own",
+        f"station 1 of {count}: the series holds {count} stations, 250 mm apart within their plane; "
+        "each is a volume of its own",
     )
 
 
@@ -198,7 +212,22 @@ def test_derived_alone_decides_nothing(form: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["MPR", "CSA MPR", "MIP", "MINIP", "PROJECTION IMAGE", "ADC", "SUBTRACTION", "SUB", "P", "PHASE MAP", "T2 MAP", "T2_MAP", "FA", "TRACEW"]
+    [
+        "MPR",
+        "CSA MPR",
+        "MIP",
+        "MINIP",
+        "PROJECTION IMAGE",
+        "ADC",
+        "SUBTRACTION",
+        "SUB",
+        "P",
+        "PHASE MAP",
+        "T2 MAP",
+        "T2_MAP",
+        "FA",
+        "TRACEW",
+    ]
     + ["REFORMATTED", "B0 MAP", "FAT_FRACTION", "SCREENSAVE", "VELOCITY", "T1 MAP", "PERFUSION"],
 )
 @pytest.mark.parametrize("origin", ["ORIGINAL", "DERIVED"])
@@ -206,4 +235,7 @@ def test_what_the_later_values_name_does(word: str, origin: str, tmp_path: Path)
     """Wherever it stands behind the second."""
     (outcome,) = planned(made_mr(VOXELS, ImageType=[origin, "SECONDARY", "M", word]), tmp_path)
 
-    assert outcome.reason == f"skipped: MR {origin}\\SECONDARY\\M\\{word}, derived from other images; SPINEPS takes the originals"
+    assert (
+        outcome.reason
+        == f"skipped: MR {origin}\\SECONDARY\\M\\{word}, derived from other images; SPINEPS takes the originals"
+    )

@@ -199,7 +199,9 @@ def test_a_source_without_a_frame_of_reference_gets_one_of_its_own(tmp_path: Pat
     """Made from the Series' UID: both Segmentations lie in it, and the same input gives the same one."""
     spaces = set()
     for name in ("once", "again"):
-        stack = made_stack(tmp_path / name, attributes={"FrameOfReferenceUID": None, "PositionReferenceIndicator": None})
+        stack = made_stack(
+            tmp_path / name, attributes={"FrameOfReferenceUID": None, "PositionReferenceIndicator": None}
+        )
         built = build(stack)
         spaces |= {built.vertebrae.FrameOfReferenceUID, built.substructures.FrameOfReferenceUID}
         assert "FrameOfReferenceUID" not in stack.datasets[0]

@@ -308,7 +308,9 @@ def test_inverted_greys_are_turned_back(tmp_path: Path, bits: int, signed: bool)
     """PS3.3 C.7.6.3.1.2: of MONOCHROME1 the lowest value is white."""
     stored = (-1 - FIRST.astype(np.int16)) if signed else ((1 << bits) - 1 - FIRST).astype(np.uint16)
 
-    plan = planned(made_mr(stored, PhotometricInterpretation="MONOCHROME1", BitsStored=bits, HighBit=bits - 1), tmp_path)
+    plan = planned(
+        made_mr(stored, PhotometricInterpretation="MONOCHROME1", BitsStored=bits, HighBit=bits - 1), tmp_path
+    )
 
     np.testing.assert_array_equal(voxels_of(plan), FIRST)
     assert "MONOCHROME1" in plan.notes[0]
@@ -384,13 +386,10 @@ def test_stations_within_one_multi_frame_image_are_named(tmp_path: Path) -> None
     lower = SAGITTAL.copy()
     lower[2, 3] -= 250
     dataset = made_enhanced_mr(np.concatenate([FIRST, SECOND]))
-    low = made_enhanced_mr(SECOND, lower)
-    for index, groups in enumerate(low.PerFrameFunctionalGroupsSequence):
-        place = dataset.PerFrameFunctionalGroupsSequence
-        place[index].PlanePositionSequence[0].ImagePositionPatient = made_enhanced_mr(
-            FIRST
-        ).PerFrameFunctionalGroupsSequence[index].PlanePositionSequence[0].ImagePositionPatient
-        place[len(FIRST) + index].PlanePositionSequence = groups.PlanePositionSequence
+    both = (*made_enhanced_mr(FIRST).PerFrameFunctionalGroupsSequence,)
+    both += (*made_enhanced_mr(SECOND, lower).PerFrameFunctionalGroupsSequence,)
+    for groups, placed in zip(dataset.PerFrameFunctionalGroupsSequence, both, strict=True):
+        groups.PlanePositionSequence = placed.PlanePositionSequence
 
     plan = planned([dataset], tmp_path)
 
@@ -403,7 +402,7 @@ ORIGINS: dict[str, tuple[dict[str, object], str]] = {
     "lossy": ({"LossyImageCompression": "01"}, "the images were compressed with loss"),
     "no space": (
         {"FrameOfReferenceUID": None},
-        "the series has no Frame of Reference UID: one was made from its Series Instance UID, for its results alone",
+        "the series has no Frame of Reference UID: one was made from its Series Instance UID, for its results",
     ),
 }
 
