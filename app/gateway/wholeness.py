@@ -1,8 +1,8 @@
 """Whether the instances of an MR series make whole stacks, so that nothing needs to be waited for.
 
 No header says for certain how many instances a series has. What arrived counts as whole where it is one or more
-stacks of the same number of equally spaced slices, by the measure of the engine, that came on one association, or where the header's own count
-(Images in Acquisition) is reached. A mistake costs one more, superseding version, never a result.
+stacks of the same number of slices, equally spaced by the measure of the engine, that came on one association, or where
+the header's own count (Images in Acquisition) is reached. A mistake costs one more, superseding version, no result.
 """
 
 from collections import Counter, defaultdict

@@ -26,11 +26,13 @@ from pydicom.uid import (
 from app.gateway.inbox import PREAMBLE_LENGTH, Inbox
 from app.gateway.instance import DataSetMismatch, DataSetUnreadable, InboxFull, UnsafeUID, checked_uid
 from app.gateway.taking import Taken
+from app.jobs.discarded import MOST_SERIES, DiscardedSeries, DiscardRecords
 from app.jobs.history import read_history
 from app.jobs.job import SeriesJob
 from app.jobs.keeping import empty_job
 from app.jobs.layout import StorageLayout
 from app.jobs.lineage import lineage_lock, read_lineage, write_lineage
+from operators.dicom.routing import load_rules
 from tests.made_dicom import made_dx, made_uid
 from tests.made_mr import made_mr
 from tests.received import received
@@ -560,6 +562,46 @@ def test_objects_without_an_image_are_acknowledged_and_not_kept(inbox: Inbox, mo
 
     assert inbox.accept(received(dataset), 1) is False
     assert inbox.next_completion() is None
+
+
+def test_what_is_not_kept_is_counted_and_has_the_sentence_of_a_route(inbox: Inbox, layout: StorageLayout) -> None:
+    """One small record for a series, whoever asks: it names no patient."""
+    dataset = radiograph()
+    dataset.Modality = "SR"
+    for association in (1, 1, 2):
+        inbox.accept(received(dataset), association)
+        inbox.association_ended(association, in_order=True)
+
+    (record,) = DiscardRecords(layout).recent()
+
+    assert (record.series_instance_uid, record.modality, record.instances) == (dataset.SeriesInstanceUID, "SR", 3)
+    assert record.reason == "skipped: SR holds no image of the patient"
+    (file,) = layout.discarded.iterdir()
+    assert dataset.PatientID not in file.read_text()
+
+
+def test_every_modality_that_a_route_calls_no_image_is_not_kept(inbox: Inbox) -> None:
+    """There is one list: that of the routes."""
+    (rule,) = (rule for rule in load_rules() if rule.name == "no image")
+    (condition,) = rule.conditions
+    dataset = radiograph()
+    for modality in condition.any_of:
+        dataset.Modality = modality
+
+        assert inbox.accept(received(dataset), 1) is False
+
+
+def test_only_the_youngest_records_of_what_is_not_kept_stay(layout: StorageLayout) -> None:
+    """A PACS that sends everything must not fill the disk with notes about it."""
+    records = DiscardRecords(layout)
+    for number in range(MOST_SERIES):
+        (layout.discarded / f"1.{number}.json").write_text("{}")
+    records.count(DiscardedSeries("2.1", "2.2", "SR", "PACS", instances=1, reason="skipped: no", last_at=0))
+
+    records.flush()
+
+    assert len(list(layout.discarded.iterdir())) == MOST_SERIES
+    assert [record.series_instance_uid for record in records.recent()] == ["2.2"]
 
 
 def test_our_own_overlay_is_acknowledged_and_not_kept(inbox: Inbox) -> None:

@@ -351,6 +351,7 @@ BROKEN_RULES = {
     "rules:\n  - {name: a, when: {}, engine: spinefm}": "either `skip`, or `engine` with `because`",
     "rules:\n  - {name: a, when: {}, skip: '{patient}'}": "rule 'a': 'patient'",
     "rules:\n  - {name: a, when: {}, skip: no, colour: red}": "colour means nothing",
+    "rules:\n  - {name: a, when: {Rows: 3}, skip: no, kept: false}": "Modality, Manufacturer, SOPClassUID alone",
     "rules:\n  - {name: a, when: {Modality: DX}, skip: no}": "last rule must have no conditions",
     "rules: []": "last rule must have no conditions",
     "routes: 1": "rules",
