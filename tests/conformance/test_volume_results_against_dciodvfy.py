@@ -34,6 +34,18 @@ MADE: dict[str, Callable[[Path], SliceStack]] = {
     "single frames in Latin letters": lambda folder: made_stack(
         folder, attributes={"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Zoë"}
     ),
+    "single frames without a Frame of Reference": lambda folder: made_stack(
+        folder, attributes=dict.fromkeys(("FrameOfReferenceUID", "PositionReferenceIndicator"))
+    ),
+    "single frames, derived, compressed with loss": lambda folder: made_stack(
+        folder,
+        attributes={
+            "ImageType": ["DERIVED", "SECONDARY"],
+            "LossyImageCompression": "01",
+            "LossyImageCompressionRatio": "12",
+            "LossyImageCompressionMethod": "ISO_10918_1",
+        },
+    ),
     "Enhanced MR": lambda folder: made_stack(folder, enhanced=True),
 }
 # Debian's dciodvfy of 2022 does not know label maps: it checks none, and takes a reference to one for a mistake.
