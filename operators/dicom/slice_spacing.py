@@ -42,17 +42,18 @@ def stations(positions: ArrayLike, normal: ArrayLike) -> NDArray[np.int64]:
     """
     points = np.asarray(positions, np.float64).reshape(-1, 3)
     direction = np.asarray(normal, np.float64)
-    offsets = points - np.outer(points @ direction, direction)
-    label = np.full(len(points), -1)
+    offsets = (points - np.outer(points @ direction, direction)).round(1)
+    places, which = np.unique(offsets, axis=0, return_inverse=True)  # few, however many slices there are
+    label = np.full(len(places), -1)
     count = 0
-    for start in range(len(points)):
+    for start in dict.fromkeys(which.ravel().tolist()):
         if label[start] >= 0:
             continue
         label[start], front = count, [start]
         while front:
-            near = np.linalg.norm(offsets - offsets[front.pop()], axis=1) <= STATION_MM
+            near = np.linalg.norm(places - places[front.pop()], axis=1) <= STATION_MM
             new = np.flatnonzero(near & (label < 0))
             label[new] = count
             front += new.tolist()
         count += 1
-    return label
+    return label[which.ravel()]
