@@ -14,6 +14,8 @@ from operators.dicom.identity import AlgorithmIdentity
 from operators.dicom.pixels import facing, radiograph_image, spacing_source
 from operators.dicom.routing import Rule, route
 from operators.dicom.series import SourceSeries
+from operators.dicom.source_notes import processing_notes
+from operators.dicom.upright_view import upright_view
 from operators.dicom.volume import VolumeError, plan_volumes, read_volume
 from operators.engines import EngineCache
 from operators.outcome import SeriesOutcome, Target
@@ -99,19 +101,33 @@ def segment_radiograph(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
         EngineRefusal: the engine declines to answer.
     """
     dataset = outcome.series.instances[0].with_pixels()
-    image = radiograph_image(dataset)
+    as_stored = radiograph_image(dataset)
+    view = upright_view(dataset, as_stored.spacing_mm)
+    image = view.image(as_stored)
     pack = plan.pack(outcome.decision.pack or "")
-    result: RadiographResult = plan.engines.engine_for(pack, plan.device).segment(image)
+    found: RadiographResult = plan.engines.engine_for(pack, plan.device).segment(image)
     measured = measure_spine(
-        result.labelmap,
-        result.structures,
+        found.labelmap,
+        found.structures,
         spacing_mm=image.spacing_mm,
-        facing=facing(dataset),
+        facing=facing(view.orientation),
         pixels=image.pixels,
     )
-    source = tuple(outcome.series.datasets)
-    answer = RadiographAnswer(source, image, result, measured, _algorithm(pack, plan), spacing_source(dataset))
-    return _answered(outcome, answer, (*result.warnings, *measured.warnings))
+    result = view.on_source_grid(found)
+    notes = tuple(filter(None, (view.note, *processing_notes(dataset))))
+    answer = RadiographAnswer(
+        source=tuple(outcome.series.datasets),
+        image=image,
+        view=view,
+        view_labelmap=found.labelmap,
+        result=result,
+        morphometry=measured,
+        algorithm=_algorithm(pack, plan),
+        spacing_mm=as_stored.spacing_mm,
+        spacing_source=spacing_source(dataset),
+        notes=notes,
+    )
+    return _answered(outcome, answer, (*notes, *result.warnings, *measured.warnings))
 
 
 def segment_volume(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:

@@ -66,7 +66,7 @@ def _radiograph_segmentation(answer: RadiographAnswer, profile: Profile) -> tupl
         result.structures,
         algorithm=answer.algorithm,
         profile=profile,
-        spacing_mm=answer.image.spacing_mm,
+        spacing_mm=answer.spacing_mm,
     )
     encoded = encode(segmentation)
     verify_segmentation(encoded, result.labelmap, answer.source, result.structures)
@@ -122,7 +122,7 @@ def _report(answer: Answer, segmentation: Dataset, profile: Profile) -> Dataset:
         segmentation=segmentation,
         algorithm=answer.algorithm,
         numbering=answer.result.numbering,
-        warnings=(*answer.result.warnings, f"lengths: {answer.spacing_source}"),
+        warnings=(*answer.notes, *answer.result.warnings, f"lengths: {answer.spacing_source}"),
         profile=profile,
     )
 
@@ -141,7 +141,10 @@ def write_pictures(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:
     place = Path(outcome.series.study_instance_uid) / f"{outcome.series.series_instance_uid}{number}.png"
     outputs = []
     for target in plan.targets:
-        overlay = picture_as_secondary_capture(picture, _source(answer), answer.algorithm, of=of)
+        orientation = answer.view.picture_orientation if isinstance(answer, RadiographAnswer) else ()
+        overlay = picture_as_secondary_capture(
+            picture, _source(answer), answer.algorithm, of=of, patient_orientation=orientation
+        )
         encoded = encode(overlay)
         verify_overlay(encoded, picture, _source(answer))
         outputs.append(_dicom(overlay, encoded, target.profile))
@@ -154,9 +157,9 @@ def _picture(answer: Answer) -> tuple[RGB, str]:
     caption = replace(default_caption(answer.algorithm), note=NUMBERING_NOTES[answer.result.numbering])
     if isinstance(answer, VolumeAnswer):
         return render_volume(answer.volume, answer.result, caption), "MR series"
-    result = answer.result
     caption = replace(caption, facing=answer.morphometry.facing)
-    return render_overlay(answer.image.pixels, result.labelmap, result.structures, caption), "radiograph"
+    picture = render_overlay(answer.image.pixels, answer.view_labelmap, answer.result.structures, caption)
+    return picture, "radiograph"
 
 
 def store_results(outcome: SeriesOutcome, plan: RunPlan) -> SeriesOutcome:

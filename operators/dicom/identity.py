@@ -18,6 +18,7 @@ from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
 from operators.dicom.content import content_digest
+from operators.dicom.mr_acquisition import readable
 
 ResultKind = Literal["segmentation", "report", "overlay", "substructures"]
 Profile = Literal["standard", "ohif"]
@@ -107,9 +108,9 @@ def series_number(source: Sequence[Dataset], kind: ResultKind) -> int:
 def content_date_and_time(source: Sequence[Dataset]) -> tuple[str, str]:
     """Return Content Date (DA) and Content Time (TM) of a result: those of its source, for a clock would differ."""
     for date_keyword, time_keyword in zip(_DATES, _TIMES, strict=True):
-        date = valid_date(source[0].get(date_keyword))
+        date = valid_date(readable(source[0], date_keyword))
         if date:
-            return date, valid_time(source[0].get(time_keyword)) or "000000"
+            return date, valid_time(readable(source[0], time_keyword)) or "000000"
     return DATE_OF_UNDATED, "000000"
 
 

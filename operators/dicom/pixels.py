@@ -4,20 +4,24 @@ The way of a pixel (PS3.4 N.2.1): stored value → Modality LUT → VOI LUT or w
 at most 16 bits, so the whole way is worked out once for each possible value and looked up for each pixel.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels.processing import apply_color_lut, apply_rescale, apply_windowing
+from pydicom.pixels.processing import apply_color_lut, apply_windowing
 from pydicom.pixels.utils import pixel_array
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.valuerep import format_number_as_ds
 
 from models.contracts import RadiographImage
 from models.errors import SpondylError
 from operators.dicom.body_region import body_region
 from operators.dicom.bounds import frame_fault
+from operators.dicom.conditions import number
+from operators.dicom.mr_acquisition import readable
 from operators.dicom.padding import stored_padding
 
 Facing = Literal["left", "right"]
@@ -30,6 +34,7 @@ LEAST_SPREAD = 0.1
 FULL_RANGE_PERCENTILES = (0.5, 99.5)  # without a window: lead markers and dead pixels do not set the scale
 PLAUSIBLE_SPACING_MM = (0.01, 5.0)
 PLAUSIBLE_MAGNIFICATION = (1.0, 3.0)
+VOI_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # PS3.3 C.11.2.1.3
 CALIBRATIONS = ("GEOMETRY", "FIDUCIAL")  # PS3.3 10.7.1.3
 
 Values = NDArray[np.float64]
@@ -91,12 +96,12 @@ def is_padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
     return (stored >= min(first, last)) & (stored <= max(first, last))
 
 
-def facing(dataset: Dataset) -> Facing | None:
+def facing(patient_orientation: Sequence[str]) -> Facing | None:
     """Return the side of the picture that the patient faces, or None where Patient Orientation does not tell.
 
     PS3.3 C.7.6.1.1.1: the first value is the direction of the rows, so `A` puts anterior at the right-hand side.
     """
-    towards = _text(dataset, "PatientOrientation")[:1]
+    towards = patient_orientation[0][:1] if patient_orientation else ""
     return {"A": "right", "P": "left"}.get(towards)  # type: ignore[return-value]  # the dict's values are Facing
 
 
@@ -133,11 +138,14 @@ def _grey(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
 
 def _modality_values(dataset: Dataset, levels: NDArray[Any]) -> Values:
     """Apply the Modality LUT (PS3.3 C.11.1); a broken one is as good as none for finding bones."""
-    if dataset.get("ModalityLUTSequence"):
-        return _through_lut(dataset, levels, dataset.ModalityLUTSequence[0])
-    if _number(dataset, "RescaleSlope") and _number(dataset, "RescaleIntercept") is not None:
-        return np.asarray(apply_rescale(levels, dataset), dtype=np.float64)
-    return levels.astype(np.float64)
+    for item in _items(dataset, "ModalityLUTSequence"):
+        table = _through_lut(dataset, levels, item)
+        if table is not None:
+            return table
+    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
+    if not slope or intercept is None:
+        return levels.astype(np.float64)
+    return np.asarray(levels * slope + intercept, np.float64)
 
 
 def _presented(dataset: Dataset, values: Values, counts: Values) -> Values:
@@ -156,31 +164,31 @@ def _voi_candidates(dataset: Dataset, values: Values) -> Iterator[Values]:
     """Yield the values after each VOI LUT and window of the header, in the order in which viewers offer them."""
     if not _text(dataset, "PhotometricInterpretation").startswith("MONOCHROME"):
         return
-    for item in dataset.get("VOILUTSequence") or ():
-        yield _through_lut(dataset, values, item)
-    window = _window_attributes(dataset)
-    widths = window.get("WindowWidth")
-    for index in range(len(widths) if isinstance(widths, MultiValue) else int(widths is not None)):
+    for item in _items(dataset, "VOILUTSequence"):
+        table = _through_lut(dataset, values, item)
+        if table is not None:
+            yield table
+    for window in _windows(dataset):
         try:
-            yield np.asarray(apply_windowing(values, window, index), dtype=np.float64)
-        except (TypeError, ValueError, IndexError, AttributeError):  # an absurd window: width 0, unpaired, no number
+            yield np.asarray(apply_windowing(values, window), dtype=np.float64)
+        except (TypeError, ValueError, IndexError, AttributeError):  # an absurd window: width 0, say
             continue
 
 
-def _window_attributes(dataset: Dataset) -> Dataset:
-    """Copy what pydicom's windowing reads: it assigns to the data set that it is given."""
-    copy = Dataset()
-    for keyword in (
-        "PhotometricInterpretation",
-        "BitsStored",
-        "PixelRepresentation",
-        "WindowCenter",
-        "WindowWidth",
-        "VOILUTFunction",
-    ):
-        if dataset.get(keyword) not in (None, ""):
-            setattr(copy, keyword, dataset[keyword].value)
-    return copy
+def _windows(dataset: Dataset) -> Iterator[Dataset]:
+    """Yield what pydicom's windowing reads, for each window whose values can be read."""
+    function = _text(dataset, "VOILUTFunction")
+    for centre, width in zip(_numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth"), strict=False):
+        if centre is None or width is None:
+            continue
+        window = Dataset()
+        window.PhotometricInterpretation = _text(dataset, "PhotometricInterpretation")
+        window.BitsStored = int(_number(dataset, "BitsStored") or MOST_BITS)
+        window.PixelRepresentation = int(_number(dataset, "PixelRepresentation") or 0)
+        window.WindowCenter, window.WindowWidth = format_number_as_ds(centre), format_number_as_ds(width)
+        if function in VOI_FUNCTIONS:
+            window.VOILUTFunction = function
+        yield window
 
 
 def _is_sensible(candidate: Values, values: Values, counts: Values) -> bool:
@@ -196,21 +204,30 @@ def _is_sensible(candidate: Values, values: Values, counts: Values) -> bool:
     return bool(unsaturated >= LEAST_UNSATURATED and spread >= LEAST_SPREAD)
 
 
-def _through_lut(dataset: Dataset, values: NDArray[Any], item: Dataset) -> Values:
-    """Look values up in a Modality or VOI LUT (PS3.3 C.11.1.1, C.11.2.1.1).
+def _through_lut(dataset: Dataset, values: NDArray[Any], item: Dataset) -> Values | None:
+    """Look values up in a Modality or VOI LUT (PS3.3 C.11.1.1, C.11.2.1.1); None where the table cannot be read.
 
     Not pydicom's: its VOI lookup wraps around for 8-bit entries, its Modality lookup takes 8 and 16 bits only.
     """
     try:
-        entries, first, _ = (int(number) for number in item.LUTDescriptor)
+        entries, first, _ = (int(value) for value in item.LUTDescriptor)
+        count = entries % 2**16 or 2**16  # 0 stands for 65536
+        if _number(dataset, "PixelRepresentation") == 1 and first >= 2**15:  # SS, written as US
+            first -= 2**16
         data = item.LUTData
         if isinstance(data, bytes):
             byte_order = ">" if dataset.file_meta.TransferSyntaxUID.is_little_endian is False else "<"
-            data = np.frombuffer(data, dtype="u1" if len(data) == entries else f"{byte_order}u2")
-        table = np.asarray(data, dtype=np.float64)[: entries or 2**16]
+            # 8-bit entries lie two in a word; of an odd number the last byte is padding (PS3.5 7.1.1)
+            data = np.frombuffer(data, dtype="u1" if len(data) < 2 * count else f"{byte_order}u2")
+        table = np.asarray(data, dtype=np.float64)[:count]
         return np.asarray(table[np.clip(np.rint(values).astype(int) - first, 0, table.size - 1)])
-    except (AttributeError, TypeError, ValueError, IndexError) as error:
-        raise _fault(dataset, f"has a lookup table that cannot be read: {error}") from error
+    except (AttributeError, TypeError, ValueError, IndexError):
+        return None
+
+
+def _items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
+    items = readable(dataset, keyword)
+    return items if isinstance(items, DicomSequence) else ()
 
 
 def _percentile(values: Values, counts: Values, percent: float) -> float:
@@ -229,6 +246,8 @@ def _spacing(dataset: Dataset) -> tuple[tuple[float, float] | None, str]:
     low, high = PLAUSIBLE_MAGNIFICATION
     if pixel and calibration in CALIBRATIONS and pixel != imager:
         return pixel, f"Pixel Spacing, calibrated ({calibration})"
+    if pixel and imager and pixel != imager:  # PS3.3 10.7.1.1: it has been corrected or calibrated
+        return pixel, "Pixel Spacing, which is not that of the detector; the type of its calibration is not told"
     if imager and magnification is not None and low <= magnification <= high:
         spacing = (imager[0] / magnification, imager[1] / magnification)
         return spacing, f"Imager Pixel Spacing divided by the estimated magnification of {magnification:g}"
@@ -244,7 +263,7 @@ def _spacing(dataset: Dataset) -> tuple[tuple[float, float] | None, str]:
 
 def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
     try:
-        row, column = (float(value) for value in dataset.get(keyword) or ())
+        row, column = (float(value) for value in readable(dataset, keyword) or ())  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         return None
     low, high = PLAUSIBLE_SPACING_MM
@@ -252,15 +271,18 @@ def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
 
 
 def _number(dataset: Dataset, keyword: str) -> float | None:
-    try:
-        number = float(dataset.get(keyword))
-    except (TypeError, ValueError):
-        return None
-    return number if np.isfinite(number) else None
+    return number(str(readable(dataset, keyword)))
+
+
+def _numbers(dataset: Dataset, keyword: str) -> list[float | None]:
+    """Return the values of an attribute; None stands for one that is no number."""
+    value = readable(dataset, keyword)
+    texts = value.split("\\") if isinstance(value, str) else value if isinstance(value, MultiValue | list) else [value]
+    return [number(str(text)) for text in texts]
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
-    value = dataset.get(keyword)
+    value = readable(dataset, keyword)
     first = value[0] if isinstance(value, MultiValue) and value else value
     return str(first or "").strip().upper()
 

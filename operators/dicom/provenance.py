@@ -23,6 +23,8 @@ from operators.dicom.identity import (
     valid_date,
     valid_time,
 )
+from operators.dicom.mr_acquisition import readable
+from operators.dicom.usable_header import usable_header
 
 NOT_FOR_DIAGNOSIS = "research use, not for diagnosis"
 
@@ -42,8 +44,6 @@ _IDENTIFYING = (
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _SEXES = ("M", "F", "O")
 _LIBRARY = "Highdicom open-source contributors"
-_FIRST_BULK_GROUP = 0x5000  # curves, overlays and pixel data lie above
-_FUNCTIONAL_GROUPS = 0x5200  # of Enhanced MR: where its frames lie
 _DASHES = str.maketrans({"–": "-", "—": "-", "‑": "-", "−": "-", "×": "x", "≤": "<=", "≥": ">=", "…": "...", "’": "'"})
 
 
@@ -61,14 +61,11 @@ def completed_headers(source: Sequence[Dataset]) -> list[Dataset]:
 
 def _completed(dataset: Dataset) -> Dataset:
     for keyword in _UIDS:
-        if not dataset.get(keyword):
+        if not readable(dataset, keyword):
             raise ResultError(
                 f"source instance {dataset.get('SOPInstanceUID', '?')} has no {keyword}: no result can refer to it"
             )
-    header = Dataset()
-    for tag in dataset.keys():  # noqa: SIM118  iterating over a Dataset gives elements, not tags
-        if (tag.group < _FIRST_BULK_GROUP or tag.group == _FUNCTIONAL_GROUPS) and not tag.is_private:
-            header[tag] = deepcopy(dataset[tag])
+    header = usable_header(dataset)
     for keyword in _IDENTIFYING:
         if keyword not in header:
             setattr(header, keyword, None)
@@ -124,10 +121,10 @@ def add_provenance(result: Dataset, source: Sequence[Dataset], algorithm: Algori
     for keyword in ("InstanceCreationDate", "InstanceCreationTime", "SpecificCharacterSet"):
         if keyword in result:
             delattr(result, keyword)
-    if first.get("SpecificCharacterSet"):
+    if readable(first, "SpecificCharacterSet"):
         result.SpecificCharacterSet = deepcopy(first.SpecificCharacterSet)
     for keyword in _IDENTIFYING:
-        if keyword in first:
+        if keyword in first and readable(first, keyword) is not None:
             result[keyword] = deepcopy(first[keyword])
     result.SeriesDate, result.SeriesTime = content_date_and_time(source)
     result.ContentQualification = "RESEARCH" if algorithm.research_only else "PRODUCT"

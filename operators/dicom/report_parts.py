@@ -9,11 +9,13 @@ from highdicom import sr
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
+from pydicom.tag import Tag
 
 from models.quantity import Quantity, Unit
 from operators.dicom import codes
 from operators.dicom.identity import AlgorithmIdentity
 from operators.dicom.provenance import NOT_FOR_DIAGNOSIS, plain_text
+from operators.dicom.usable_header import usable_element
 
 # PS3.3 C.18.1: Numeric Value is a DS of 16 characters; what is cut off is below what a mask can tell.
 DECIMALS: Mapping[Unit, int] = {"ratio": 3, "mm3": 0}  # of others: 2
@@ -55,10 +57,12 @@ def observation_context(algorithm: AlgorithmIdentity) -> sr.ObservationContext:
 
 def procedure(source: Dataset, usual: Code) -> hd.sr.CodedConcept:
     """Return the imaging procedure that is reported on: as the source codes it, else the usual one."""
-    performed = source.get("ProcedureCodeSequence")
-    if performed and performed[0].get("CodeValue") and performed[0].get("CodeMeaning"):
-        item = performed[0]
-        return hd.sr.CodedConcept(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
+    performed = usable_element(source, Tag("ProcedureCodeSequence"))
+    for item in performed.value if performed is not None else ():
+        try:
+            return hd.sr.CodedConcept(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
+        except (AttributeError, TypeError, ValueError):  # a long code, say: highdicom takes what TID 1204 allows
+            continue
     return hd.sr.CodedConcept.from_code(usual)
 
 

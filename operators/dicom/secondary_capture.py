@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 import highdicom as hd
 import numpy as np
@@ -61,12 +60,17 @@ def default_caption(algorithm: AlgorithmIdentity) -> Caption:
 
 
 def picture_as_secondary_capture(
-    picture: RGB, source: Sequence[Dataset], algorithm: AlgorithmIdentity, *, of: str = "radiograph"
+    picture: RGB,
+    source: Sequence[Dataset],
+    algorithm: AlgorithmIdentity,
+    *,
+    of: str = "radiograph",
+    patient_orientation: Sequence[str] = (),
 ) -> Dataset:
     """Return a picture (rows, columns, 3) as a Secondary Capture derived from the source instances.
 
     No Pixel Spacing is given: the picture is scaled for reading, and lengths are to be measured on the source.
-    of: what was drawn on, for people.
+    of: what was drawn on, for people. patient_orientation: of the picture; empty where it is not known.
     """
     header = completed_headers(source)[0]
     keywords = result_keywords(source, algorithm, kind="overlay")
@@ -82,12 +86,12 @@ def picture_as_secondary_capture(
     result.copy_patient_and_study_information(header)
     result.ContributingEquipmentSequence = equipment
     # Without a body part that is not paired, Laterality would be asked for (PS3.3 C.7.3.1).
-    result.BodyPartExamined = source[0].get("BodyPartExamined") or "SPINE"
+    result.BodyPartExamined = header.get("BodyPartExamined") or "SPINE"
     result.ConversionType = "WSD"
     result.ImageType = ["DERIVED", "SECONDARY", "OVERLAY"]
-    result.PatientOrientation = deepcopy(source[0].get("PatientOrientation")) if of == "radiograph" else None
+    result.PatientOrientation = [*patient_orientation] or None
     # The picture adds no identification; what is burned into the radiograph stays in it.
-    result.BurnedInAnnotation = "YES" if source[0].get("BurnedInAnnotation") == "YES" else "NO"
+    result.BurnedInAnnotation = "YES" if header.get("BurnedInAnnotation") == "YES" else "NO"
     result.DerivationDescription = f"Spine found by an algorithm, drawn on the {of}"
     result.SourceImageSequence = [source_reference(dataset, codes.SOURCE_IMAGE) for dataset in source]
     result.DerivationCodeSequence = [hd.sr.CodedConcept.from_code(codes.SEGMENTATION_DERIVATION)]

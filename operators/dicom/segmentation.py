@@ -15,6 +15,7 @@ from models.contracts import FoundStructure
 from operators.dicom import codes
 from operators.dicom.errors import ResultError
 from operators.dicom.identity import AlgorithmIdentity, Profile, result_uid
+from operators.dicom.mr_acquisition import readable
 from operators.dicom.provenance import (
     NOT_FOR_DIAGNOSIS,
     add_provenance,
@@ -74,7 +75,7 @@ def build_segmentation(
     )
     add_provenance(result, source, algorithm)
     # PS3.3 C.7.6.1: Type 2C for an image without Image Orientation (Patient).
-    result.PatientOrientation = deepcopy(source[0].get("PatientOrientation"))
+    result.PatientOrientation = deepcopy(headers[0].get("PatientOrientation"))
     fix_dimension_organization(result, source, algorithm, profile)
     if profile == "ohif":
         _add_nominal_geometry(result, spacing_mm)
@@ -95,7 +96,7 @@ def check_labelmap(
     Raises:
         ResultError: they differ in grid or Segment Numbers, or nothing was segmented.
     """
-    if len(source) != 1 or int(source[0].get("NumberOfFrames") or 1) != 1:
+    if len(source) != 1 or str(readable(source[0], "NumberOfFrames") or 1) != "1":
         raise ResultError(f"a radiograph is one instance of one frame, not {len(source)} instances")
     uid = source[0].get("SOPInstanceUID", "?")
     grid = (source[0].Rows, source[0].Columns)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from app.cli import app, main
 from app.version import software_version
 from operators.dicom.pixels import calibrated_spacing, facing, radiograph_image
+from operators.dicom.upright_view import upright_view
 
 VERBS = ("run", "serve", "send", "jobs", "check", "demo", "models", "phantom", "evaluate", "train")
 HEAVY = ("torch", "holoscan", "pydicom", "highdicom", "dbos", "fastapi", "pynetdicom")
@@ -86,7 +87,10 @@ def test_phantom_xray_writes_a_study_and_its_truth(tmp_path: Path) -> None:
     assert labelmap.shape == image.pixels.shape
     assert {int(value) for value in levels} == set(np.unique(labelmap)) - {0}
     assert image.pixels[labelmap > 0].mean() > image.pixels[labelmap == 0].mean()
-    assert (facing(dataset), image.body_region) == (truth["facing"], truth["body_region"])
+    assert (facing(upright_view(dataset, None).orientation), image.body_region) == (
+        truth["facing"],
+        truth["body_region"],
+    )
     assert calibrated_spacing(dataset) is not None
 
 
