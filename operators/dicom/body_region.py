@@ -32,6 +32,7 @@ REGION_CODES: dict[str, BodyRegion] = {
     "1217253001": "lumbar",  # lumbo-sacral spine
     "297173004": "lumbar",
 }
+LONGEST_QUOTED = 24  # letters of a body part
 DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "StudyDescription", "RequestedProcedureDescription")
 # Letters that Unicode does not take apart into a letter and an accent.
 _LETTERS = str.maketrans(
@@ -93,6 +94,21 @@ def body_part(dataset: Dataset) -> Part:
     if vocabulary.other.search(told) or vocabulary.other_told.search(told):
         return "other"
     return "spine" if any(_told_regions(told, vocabulary)) else "unknown"
+
+
+def other_body_part(dataset: Dataset) -> str:
+    """Return the words for another part of the body that a header names, from the list of them; empty without one.
+
+    The header's own text is never quoted: anything may stand in it.
+    """
+    vocabulary = _vocabulary()
+    descriptions = (plain_words(str(readable(dataset, keyword) or "")) for keyword in DESCRIPTIONS)
+    found = vocabulary.other_told.search(_told(dataset))
+    for text in (_told(dataset), *descriptions):
+        found = vocabulary.other.search(text) or found
+        if found:
+            return found.group().lower()[:LONGEST_QUOTED]
+    return ""
 
 
 def described_part(dataset: Dataset) -> Part:

@@ -5,17 +5,19 @@ installed: a Series whose engine has no pack that accepts it is skipped with a s
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import yaml
+from pydicom._uid_dict import UID_dictionary
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import UID
 
 from models.contracts import BodyRegion, MrContrast
-from operators.dicom.body_region import DESCRIPTIONS, body_part, body_region, described_part
+from operators.dicom.body_region import DESCRIPTIONS, body_part, body_region, described_part, other_body_part
 from operators.dicom.conditions import (
     MANIFESTS,
     Condition,
@@ -26,8 +28,9 @@ from operators.dicom.conditions import (
     read_rules,
     values_of,
 )
-from operators.dicom.mr_acquisition import find_value, plane
+from operators.dicom.mr_acquisition import plane
 from operators.dicom.mr_contrast import contrast_is_told, mr_contrast
+from operators.dicom.mr_frames import COMPONENTS
 from operators.dicom.series import SourceSeries
 
 RULES_FILE = MANIFESTS / "routes.yaml"
@@ -38,6 +41,28 @@ DERIVED: DerivedAttributes = {
     "Descriptions": lambda dataset: "\\".join(str(dataset.get(keyword) or "") for keyword in DESCRIPTIONS),
     "Plane": lambda dataset: plane(dataset) or "none",
     "Contrast": mr_contrast,
+}
+
+# What a sentence may quote of a header besides the codes of `_code_meanings`.
+VIEW_POSITIONS = frozenset(
+    ("AP", "PA", "LL", "RL", "LAT", "LATERAL", "RLD", "LLD", "RLO", "LLO", "RAO", "LAO", "RPO", "LPO")
+    + ("OBL", "OBLIQUE", "FRONTAL", "AX", "AXIAL", "OM")
+)
+IMAGE_TYPES = COMPONENTS | {
+    *("ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "LOCALIZER", "AXIAL", "OTHER", "NONE", "NORM", "ND", "DIXON"),
+    *(
+        "MPR",
+        "CPR",
+        "REFORMATTED",
+        "CSA MPR",
+        "RESAMPLED",
+        "MIP",
+        "MINIP",
+        "PROJECTION IMAGE",
+        "COMPOSED",
+        "SCREENSAVE",
+    ),
+    *("SUBTRACTION", "SUB", "DIFFUSION", "PERFUSION", "VELOCITY", "MAGNITUDE", "MIXED", "T1_MAP", "T2_MAP"),
 }
 PLACEHOLDERS = (
     *("modality", "sop_class", "view", "body_part", "region", "rows", "columns", "frames", "image_type"),
@@ -218,27 +243,50 @@ def _contrast_word(dataset: Dataset) -> str:
 
 
 def _facts(dataset: Dataset) -> dict[str, str]:
-    """Return what a sentence may quote: coded and numeric attributes only, never free text."""
+    """Return what a sentence may quote: numbers, and words that the standard or our own lists know.
 
-    def code_meaning(keyword: str) -> str:
-        items = find_value(dataset, keyword)
-        return str(items[0].get("CodeMeaning") or "") if isinstance(items, DicomSequence) else ""
-
-    uid = dataset.get("SOPClassUID")
+    Nothing else of a header is repeated: a text may be long, hold markup, or name the patient.
+    """
+    uid = UID(next(iter(values_of(dataset, "SOPClassUID")), ""))
     thickness = number(next(iter(values_of(dataset, "SliceThickness")), ""))
-    part = code_meaning("AnatomicRegionSequence") or str(dataset.get("BodyPartExamined") or "")
+    modality = _known(values_of(dataset, "Modality"), _code_meanings("cid33"))
     return {
-        "modality": str(dataset.get("Modality") or "an object without Modality"),
-        "sop_class": uid.name if uid else "an unknown SOP class",
-        "view": code_meaning("ViewCodeSequence") or str(dataset.get("ViewPosition") or "unknown"),
-        "body_part": part.lower() or "body",
+        "modality": modality or "an object without a known Modality",
+        "sop_class": uid.name if uid in UID_dictionary else "an unknown SOP class",
+        "view": _view(dataset),
+        "body_part": other_body_part(dataset) or "body",
         "region": body_region(dataset) or "unknown part of the",
-        "rows": str(dataset.get("Rows", "?")),
-        "columns": str(dataset.get("Columns", "?")),
-        "frames": str(dataset.get("NumberOfFrames") or 1),
-        "image_type": "\\".join(values_of(dataset, "ImageType")),
-        "component": "\\".join(values_of(dataset, "ComplexImageComponent")).lower(),
+        "rows": _whole(dataset, "Rows"),
+        "columns": _whole(dataset, "Columns"),
+        "frames": _whole(dataset, "NumberOfFrames"),
+        "image_type": _known(values_of(dataset, "ImageType"), IMAGE_TYPES),
+        "component": _known(values_of(dataset, "ComplexImageComponent"), IMAGE_TYPES).lower(),
         "plane": plane(dataset) or "no plane",
-        "contrast": _contrast_word(dataset) if dataset.get("Modality") == "MR" else "",
+        "contrast": _contrast_word(dataset) if modality == "MR" else "",
         "thickness": "slices of unknown thickness" if thickness is None else f"{thickness:.1f} mm slices",
     }
+
+
+@cache
+def _code_meanings(context_group: str) -> Mapping[str, str]:
+    """Return Code Value → Code Meaning of a context group of PS3.16: `cid33` the modalities, `cid4010` the views."""
+    from pydicom.sr.codedict import codes  # noqa: PLC0415  its dictionary costs the gateway's start more than all else
+
+    group = getattr(codes, context_group)
+    return {getattr(group, name).value: getattr(group, name).meaning for name in group.dir()}
+
+
+def _known(values: Iterable[str], words: Container[str]) -> str:
+    return "\\".join(value.upper() for value in values if value.upper() in words)
+
+
+def _view(dataset: Dataset) -> str:
+    """Return the view by the standard's own words: of the code, else View Position."""
+    meanings = _code_meanings("cid4010")
+    meaning = next((meanings[value] for value in values_of(dataset, "ViewCodeSequence") if value in meanings), "")
+    return meaning or _known(values_of(dataset, "ViewPosition"), VIEW_POSITIONS) or "unknown"
+
+
+def _whole(dataset: Dataset, keyword: str) -> str:
+    value = number(next(iter(values_of(dataset, keyword)), ""))
+    return "?" if value is None else f"{value:.0f}"

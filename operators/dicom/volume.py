@@ -20,7 +20,7 @@ from pydicom.pixels.utils import pixel_array
 from models.contracts import BodyRegion, MrContrast, SpineVolume
 from models.errors import SpondylError
 from operators.dicom.bounds import frame_fault
-from operators.dicom.mr_acquisition import Plane, plane_of
+from operators.dicom.mr_acquisition import Plane, plane_of, readable
 from operators.dicom.mr_frames import SourceFrame, frames_of
 from operators.dicom.mr_origin import origin_notes
 from operators.dicom.mr_subsets import places_along, subsets
@@ -109,6 +109,7 @@ def plan_volumes(series: SourceSeries) -> VolumePlan:
     Raises:
         VolumeError: no stack is whole; the message says what is wrong with the best one.
     """
+    _require_one_patient(series)
     frames, notes = frames_of(series)
     stacks: list[SliceStack] = []
     faults: list[tuple[int, str]] = []
@@ -128,6 +129,19 @@ def plan_volumes(series: SourceSeries) -> VolumePlan:
         notes = (*notes, _taken(stacks))
     notes = (*notes, *(f"{count} frame(s) were left out: {fault}" for count, fault in faults))
     return VolumePlan(tuple(stacks), (*series.notes, *origin_notes(stacks[0].header), *notes))
+
+
+def _require_one_patient(series: SourceSeries) -> None:
+    """Raise VolumeError where the slices are not all of one patient; who they are is not said."""
+    patients = {
+        tuple(str(readable(dataset, keyword) or "").strip() for keyword in ("PatientID", "IssuerOfPatientID"))
+        for dataset in series.datasets
+    }
+    if len(patients) > 1:
+        raise VolumeError(
+            f"series {series.series_instance_uid} makes no volume: it holds slices of {len(patients)} patients (by "
+            "Patient ID) under one Series Instance UID; have the archive separate them, and send each again"
+        )
 
 
 def read_volume(stack: SliceStack, *, contrast: MrContrast, body_region: BodyRegion | None = None) -> SpineVolume:

@@ -116,6 +116,17 @@ def test_traits_that_differ_within_one_stack_do_not_take_it_apart(tmp_path: Path
     np.testing.assert_array_equal(voxels_of(plan), FIRST)
 
 
+def test_two_patients_under_one_series_uid_make_no_volume(tmp_path: Path) -> None:
+    """Slices of two people must never meet in a network; who they are is not said."""
+    datasets = made_mr(FIRST)
+    for dataset in datasets[3:]:
+        dataset.PatientID = "Somebody-Else"
+
+    with pytest.raises(VolumeError, match="slices of 2 patients .* under one Series Instance UID") as fault:
+        planned(datasets, tmp_path)
+    assert "Somebody" not in str(fault.value)
+
+
 def test_half_stacks_are_not_taken_for_repetitions(tmp_path: Path) -> None:
     """Odd and even slices from acquisitions 1 and 2, then all again from 3 and 4: no halves."""
     slices = np.arange(14 * 4, dtype=np.uint16).reshape(14, 2, 2)
