@@ -50,19 +50,9 @@ VIEW_POSITIONS = frozenset(
 )
 IMAGE_TYPES = COMPONENTS | {
     *("ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "LOCALIZER", "AXIAL", "OTHER", "NONE", "NORM", "ND", "DIXON"),
-    *(
-        "MPR",
-        "CPR",
-        "REFORMATTED",
-        "CSA MPR",
-        "RESAMPLED",
-        "MIP",
-        "MINIP",
-        "PROJECTION IMAGE",
-        "COMPOSED",
-        "SCREENSAVE",
-    ),
-    *("SUBTRACTION", "SUB", "DIFFUSION", "PERFUSION", "VELOCITY", "MAGNITUDE", "MIXED", "T1_MAP", "T2_MAP"),
+    *("MPR", "CPR", "REFORMATTED", "CSA MPR", "RESAMPLED", "MIP", "MINIP", "PROJECTION IMAGE", "COMPOSED", "VRT"),
+    *("SCREENSAVE", "SUBTRACTION", "SUB", "DIFFUSION", "PERFUSION", "VELOCITY", "MAGNITUDE", "MIXED", "TRACE", "SWI"),
+    *("T1_MAP", "T2_MAP", "T2_STAR_MAP", "FAT_FRACTION", "WATER_FRACTION", "FF", "PDFF", "REPORT", "GRAPHICS"),
 }
 PLACEHOLDERS = (
     *("modality", "sop_class", "view", "body_part", "region", "rows", "columns", "frames", "image_type"),
