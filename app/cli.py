@@ -326,14 +326,18 @@ def import_pack(
 
         if len(source) > 1:
             raise SpondylError("the published files of SpineFM lie in one folder; give --from once")
-        pack = spinefm.import_published(source[0], folder)
+        imported = [spinefm.import_published(source[0], folder)]
     elif engine == "spineps":
         from models.spineps import published as spineps
 
-        pack = spineps.import_published(source, folder)
+        release = spineps.import_published(source, folder)
+        imported = list(release.packs)
+        for note in release.notes:
+            print(note, file=sys.stderr)
     else:
         raise SpondylError(f"there is no importer for {engine!r}; there is one for spinefm and one for spineps")
-    print(f"{pack.name} {pack.version} is installed; prefer it with default_pack: [{pack.name}, …]")
+    for pack in imported:
+        print(f"{pack.name} {pack.version} is installed; prefer it with default_pack: [{pack.name}, …]")
 
 
 @packs.command("export")

@@ -12,7 +12,7 @@ filled in with values that decide nothing at inference.
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,9 +23,9 @@ from torch import Tensor
 from models.errors import PackError
 from models.packs import ModelPack, read_weights
 from models.spineps.centres import SPECK_MM3 as BODY_SPECK_MM3
-from models.spineps.clean import voxels_of
 from models.spineps.instances import SPECK_MM3 as VERTEBRA_SPECK_MM3
 from models.spineps.published import CONFIG, fold_name
+from models.spineps.release import network_voxels
 from models.spineps.semantic import build_semantic_network
 from models.state_dicts import with_aliases
 
@@ -100,8 +100,8 @@ def _write_instance(pack: ModelPack, settings: Mapping[str, Any], folder: Path) 
         "expected_inputs": ["seg"],
         "cutout_size": settings["cutout_size"],
         # The original counts these in voxels of the network's grid, whatever its spacing; we mean a volume.
-        "corpus_size_cleaning": _voxels(BODY_SPECK_MM3, settings),
-        "vert_size_threshold": _voxels(VERTEBRA_SPECK_MM3, settings),
+        "corpus_size_cleaning": network_voxels(BODY_SPECK_MM3, settings["resolution"]),
+        "vert_size_threshold": network_voxels(VERTEBRA_SPECK_MM3, settings["resolution"]),
     }
     _write_config(folder, settings, config)
     checkpoint = {
@@ -115,12 +115,6 @@ def _write_instance(pack: ModelPack, settings: Mapping[str, Any], folder: Path) 
         },
     }
     _save(checkpoint, folder / "instance-weights.ckpt")
-
-
-def _voxels(volume_mm3: float, settings: Mapping[str, Any]) -> int:
-    """A volume in voxels of the network's grid; of the finest, where it takes a range of spacings."""
-    resolution = settings["resolution"]
-    return voxels_of(volume_mm3, tuple(resolution[0] if isinstance(resolution[0], Sequence) else resolution))
 
 
 def _write_labelling(pack: ModelPack, settings: Mapping[str, Any], folder: Path) -> None:

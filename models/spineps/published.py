@@ -1,16 +1,18 @@
-"""The published weights of SPINEPS, turned once into a pack. Nothing of the release is imported or executed.
+"""The published weights of SPINEPS, turned once into packs. Nothing of the release is imported or executed.
 
 A release unpacks to folders, each with one `inference_config.json` whose `modeltype` says what it is:
 
 =============  =========  ========================================================================================
 network        modeltype  beside inference_config.json
 =============  =========  ========================================================================================
-semantic       nnunet     dataset.json, plans.json, fold_<n>/checkpoint_final.pth (or checkpoint_best.pth)
+semantic       nnunet     dataset.json, plans.json, fold_<n>/checkpoint_final.pth (or checkpoint_best.pth); these
+                          may lie in a folder below
 instance       unet       one `*weights*.ckpt` of PyTorch Lightning, at any depth
 labelling      classifier `*val_f1=*valf1-weights.ckpt` of PyTorch Lightning, at any depth; the last by name counts
 =============  =========  ========================================================================================
 
-A semantic and an instance folder are needed; labelling is optional. A network's build is read from the shapes of its
+A semantic and an instance folder are needed; labelling is optional. Several semantic networks make a pack each. A
+network's build is read from the shapes of its
 weights rather than from stored options, which name classes of the training code.
 
 Source: Möller et al., "SPINEPS" (European Radiology 2024), and its releases v1.0.9 (semantic networks), v1.2.0
@@ -28,17 +30,24 @@ from torch import Tensor, nn
 
 from models.errors import PackError
 from models.packs import ModelPack, write_pack
+from models.spineps.centres import SPECK_MM3 as BODY_SPECK_MM3
 from models.spineps.checkpoint import attribute, read_checkpoint, state_dict_of
 from models.spineps.instance_network import build_instance_network
+from models.spineps.instances import SPECK_MM3 as VERTEBRA_SPECK_MM3
 from models.spineps.labelling_network import build_labelling_network
+from models.spineps.old_plans import resolved_plans
 from models.spineps.release import (
     CUTOUT_SIZE,
     LABELLING_SIZE,
     classifier_of,
+    is_for_ct,
     labels_of,
+    network_voxels,
     numbers_of,
     read_json,
     refuse_foreign_names,
+    refuse_other_ways,
+    refuse_several_inputs,
     resolution_of,
     unet_of,
 )
@@ -66,41 +75,78 @@ class PublishedNetwork:
     weights: Mapping[str, Mapping[str, Tensor]]
 
 
-def import_published(folders: Sequence[Path], packs: Path, *, version: str = "1.0.0") -> ModelPack:
-    """Turn unpacked release folders into a pack, in a folder of its name below `packs`.
+@dataclass(frozen=True)
+class ImportedRelease:
+    """What was made of a release: packs, one per semantic network; notes: a sentence for what was left out."""
 
-    folders: each is searched at any depth for inference_config.json.
+    packs: tuple[ModelPack, ...]
+    notes: tuple[str, ...] = ()
+
+
+def import_published(folders: Sequence[Path], packs: Path, *, version: str = "1.0.0") -> ImportedRelease:
+    """Turn unpacked release folders into packs, each in a folder of its name below `packs`.
+
+    Each semantic network (T2w, T1w, Vibe) becomes a pack with the instance network and, where there is one, the
+    labelling network. Networks for CT are left out.
+
+    folders: each is searched at any depth for inference_config.json; a whole folder of SPINEPS' models will do.
 
     Raises: PackError naming the folder or file at fault and what was expected.
     """
     found = find_networks(folders)
-    semantic_config = read_json(found["semantic"])
-    networks = {network: READERS[network](path) for network, path in found.items()}
-    weights = {name: state_dict for network in networks.values() for name, state_dict in network.weights.items()}
-    settings = {network: read.settings for network, read in networks.items()}
-    description = describe(semantic_config, found["semantic"], settings, version)
-    return write_pack(packs / description["name"], description, weights)
+    shared = {network: READERS[network](path) for network, path in found.shared.items()}
+    described = []
+    for path in found.semantic:
+        networks = {"semantic": read_semantic(path), **shared}
+        settings = {network: read.settings for network, read in networks.items()}
+        weights = {name: state for read in networks.values() for name, state in read.weights.items()}
+        described.append((describe(read_json(path), path, settings, version), weights, path))
+    names = [description["name"] for description, _, _ in described]
+    for name in {name for name in names if names.count(name) > 1}:
+        both = " and ".join(str(path.parent) for description, _, path in described if description["name"] == name)
+        raise PackError(f"{both} both make the pack {name}; name one of them with --from")
+    made = [write_pack(packs / description["name"], description, weights) for description, weights, _ in described]
+    return ImportedRelease(tuple(made), found.notes)
 
 
-def find_networks(folders: Sequence[Path]) -> dict[str, Path]:
-    """Find the inference_config.json of each network.
+@dataclass(frozen=True)
+class FoundNetworks:
+    """Where the inference_config.json of each network lies; shared: `instance`, and `labelling` where there is one."""
 
-    Raises: PackError when the semantic or the instance network is missing, or one is there twice.
+    semantic: tuple[Path, ...]
+    shared: Mapping[str, Path]
+    notes: tuple[str, ...] = ()
+
+
+def find_networks(folders: Sequence[Path]) -> FoundNetworks:
+    """Find the inference_config.json of each network for MR.
+
+    Raises: PackError when the semantic or the instance network is missing, or a shared one is there twice.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
+    notes = []
     for path in sorted({path.resolve() for folder in folders for path in folder.rglob(CONFIG)}):
-        kind = read_json(path).get("modeltype")
-        network = NETWORK_OF_TYPE.get(str(kind))
+        config = read_json(path)
+        network = NETWORK_OF_TYPE.get(str(config.get("modeltype")))
         if network is None:
-            raise PackError(f"{path} has the modeltype {kind!r}; expected one of {', '.join(NETWORK_OF_TYPE)}")
-        if network in found:
-            raise PackError(f"{found[network].parent} and {path.parent} both hold a {network} network; name one")
-        found[network] = path
+            expected = ", ".join(NETWORK_OF_TYPE)
+            raise PackError(f"{path} has the modeltype {config.get('modeltype')!r}; expected one of {expected}")
+        if is_for_ct(config, path):
+            notes.append(f"{path.parent} is left out: its {network} network is for CT, which no engine here segments")
+            continue
+        found.setdefault(network, []).append(path)
     for network, kind in (("semantic", "nnunet"), ("instance", "unet")):
         if network not in found:
             looked = ", ".join(map(str, folders)) or "no folder"
-            raise PackError(f"no {network} network in {looked}: expected a folder with {CONFIG} of modeltype {kind}")
-    return found
+            ct = "".join(f"; {note}" for note in notes)
+            raise PackError(
+                f"no {network} network in {looked}: expected a folder with {CONFIG} of modeltype {kind}{ct}"
+            )
+    for network, paths in found.items():
+        if network != "semantic" and len(paths) > 1:
+            raise PackError(f"{paths[0].parent} and {paths[1].parent} both hold a {network} network; name one")
+    shared = {network: paths[0] for network, paths in found.items() if network != "semantic"}
+    return FoundNetworks(tuple(found["semantic"]), shared, tuple(notes))
 
 
 def describe(
@@ -137,15 +183,19 @@ def read_semantic(config_path: Path) -> PublishedNetwork:
 
     Raises: PackError naming what is missing or foreign.
     """
-    folder, config = config_path.parent, read_json(config_path)
-    plans, dataset = read_json(folder / "plans.json"), read_json(folder / "dataset.json")
-    refuse_foreign_names(plans, folder / "plans.json")
+    config = read_json(config_path)
+    refuse_other_ways(config, config_path)
+    folder = _folder_of_plans(config_path.parent)
+    dataset = read_json(folder / "dataset.json")
+    refuse_several_inputs(config, dataset, config_path)
     paths = [_checkpoint_of_fold(folder, fold) for fold in _folds(config, folder)]
     checkpoints = [read_checkpoint(path) for path in paths]
     first, path = checkpoints[0], paths[0]
     configuration = attribute(first.get("init_args"), "configuration", None)
-    if configuration not in plans.get("configurations", {}):
-        raise PackError(f"{path} was trained as {configuration!r}, which {folder / 'plans.json'} does not describe")
+    if not isinstance(configuration, str):
+        raise PackError(f"{path} does not tell the configuration that it was trained as; unpack the release again")
+    plans = resolved_plans(read_json(folder / "plans.json"), configuration, folder / "plans.json")
+    refuse_foreign_names(plans, folder / "plans.json")
     mirror_axes = attribute(first, "inference_allowed_mirroring_axes", None)
     settings = {
         "kind": "nnunet",
@@ -179,6 +229,9 @@ def read_instance(config_path: Path) -> PublishedNetwork:
     Raises: PackError naming what is missing or foreign.
     """
     folder, config = config_path.parent, read_json(config_path)
+    resolution = resolution_of(config, config_path)
+    ours = {"corpus_size_cleaning": BODY_SPECK_MM3, "vert_size_threshold": VERTEBRA_SPECK_MM3}
+    refuse_other_ways(config, config_path, {key: network_voxels(volume, resolution) for key, volume in ours.items()})
     found = sorted(folder.rglob("*weights*.ckpt"))
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
@@ -221,13 +274,30 @@ def read_labelling(config_path: Path) -> PublishedNetwork:
 READERS = MappingProxyType({"semantic": read_semantic, "instance": read_instance, "labelling": read_labelling})
 
 
+def _folder_of_plans(folder: Path) -> Path:
+    """Return the nnU-Net folder of a release: the one with its configuration, or one below it.
+
+    Raises: PackError where there are several, or none.
+    """
+    found = sorted(path.parent for path in folder.rglob("plans.json"))
+    if folder in found or len(found) == 1:
+        return folder if folder in found else found[0]
+    if not found:
+        raise PackError(f"plans.json cannot be read in {folder}, nor in a folder below: unpack the release again")
+    raise PackError(f"{folder} holds several nnU-Net folders ({', '.join(path.name for path in found)}); keep one")
+
+
 def _folds(config: Mapping[str, Any], folder: Path) -> list[str]:
-    """Names of the folds to use, as the configuration has them; `all` where only that was trained."""
+    """Names of the folds to use: so many, or as the configuration names them; `all` where only that was trained."""
     available = config.get("available_folds", 1)
     if isinstance(available, int):
         names = [str(number) for number in range(available)]
+    elif isinstance(available, str):
+        names = [name.strip() for name in available.split(",")]
     else:
-        names = [str(name) for name in ([available] if isinstance(available, str) else available)]
+        names = [str(name) for name in available]
+    if not names or not all(names):
+        raise PackError(f"{folder}: available_folds is {available!r}; expected a number of folds, or their names")
     if not (folder / f"fold_{names[0]}").is_dir() and (folder / "fold_all").is_dir():
         return ["all"]
     return names

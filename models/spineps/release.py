@@ -1,7 +1,7 @@
 """What a release of SPINEPS says of its networks: its JSON files, and the shapes of its weights."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from models.errors import PackError
+from models.spineps.clean import voxels_of
+from models.spineps.cutouts import CLASS_OF
 
 # Names that a release may use for a label instead of its number.
 LABEL_OF: Mapping[str, int] = MappingProxyType(
@@ -38,6 +40,59 @@ LABELLING_SIZE = (152, 168, 32)
 # Networks are built by the dotted names in plans.json; these are the roots from which nnU-Net's own are taken.
 NETWORK_ROOTS = ("dynamic_network_architectures.", "torch.nn.")
 DENSENET_OF_BLOCKS: Mapping[int, str] = MappingProxyType({24: "densenet121", 32: "densenet169"})  # layers of block 3
+# What a release may ask of the original that this engine does not do, or does in one way: key → the values that mean
+# the way it does it (absent counts too), and why another is refused. Source: the defaults of spineps 2.1.3.
+ONE_WAY: Mapping[str, tuple[tuple[Any, ...], str]] = MappingProxyType(
+    {
+        "has_c1": ((False,), "vertebrae are counted from C2; a network that segments C1 would be named one too high"),
+        "needs_corp": ((False,), "the crop by a second network (VIBESegmentator) that it asks for is not made"),
+        "sacrum_ids": (([26],), "the sacrum is structure 26"),
+        "metal": (([80],), "metal is not told apart in MR"),
+        "corpus_size_cleaning": ((100,), "specks of bodies are cleaned below 100 voxels"),
+        "corpus_border_threshold": ((10,), "bodies count as touching the border within 10"),
+        "vert_size_threshold": ((250,), "specks of vertebrae are cleaned below 250 voxels"),
+    }
+)
+# What goes into a cutout: SPINEPS' structure → class; a release may state the same in `mapping`.
+CUTOUT_MAPPING: Mapping[int, int] = MappingProxyType({**CLASS_OF, 26: 0})
+
+
+def refuse_other_ways(config: Mapping[str, Any], path: Path, also: Mapping[str, object] = MappingProxyType({})) -> None:
+    """Refuse settings of an inference_config.json that this engine does not honour.
+
+    also: key → one more value that means the way this engine does it.
+
+    Raises: PackError naming the key, its value and why.
+    """
+    for key, (defaults, why) in ONE_WAY.items():
+        honoured = (*defaults, also.get(key, defaults[0]))
+        value = config.get(key, defaults[0])
+        if (list(value) if isinstance(value, list | tuple) else value) not in honoured:
+            raise PackError(f"{path}: {key} is {value!r}: {why}")
+    mapping = config.get("mapping")
+    if mapping is not None and {int(key): int(value) for key, value in mapping.items()} != dict(CUTOUT_MAPPING):
+        raise PackError(f"{path}: mapping is not SPINEPS' own (41 to 50 as 1 to 9), which is the one that is used")
+
+
+def refuse_several_inputs(config: Mapping[str, Any], dataset: Mapping[str, Any], path: Path) -> None:
+    """Refuse a semantic network that wants several images at once (in-phase and out-of-phase, say).
+
+    Raises: PackError naming the inputs.
+    """
+    inputs = list(config.get("expected_inputs", ["img"]))
+    channels = [str(name) for name in dataset.get("channel_names", {"0": ""}).values()]
+    several = next((names for names in (inputs, channels) if len(names) > 1), None)
+    if several is not None:
+        named = ", ".join(map(str, several))
+        raise PackError(f"{path} is a network of {len(several)} inputs ({named}); the engine gives it one image")
+
+
+def is_for_ct(config: Mapping[str, Any], path: Path) -> bool:
+    """Say whether a network is for CT: by its modality, or by the name of its folder as the release unpacks."""
+    modality = config.get("modality", [])
+    modalities = [modality] if isinstance(modality, str) else list(modality)
+    names = (path.parent.name, path.parent.parent.name)
+    return "CT" in modalities or any(name.upper().startswith("CT_") for name in names)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -136,3 +191,8 @@ def classifier_of(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
         "head_conv": first[0].ndim == 5,
         "head_hidden": sum(value.ndim == 2 for value in first) == 2,
     }
+
+
+def network_voxels(volume_mm3: float, resolution: Sequence[Any]) -> int:
+    """Return a volume in voxels of a network's grid; of the finest, where it takes a range of spacings."""
+    return voxels_of(volume_mm3, tuple(resolution[0] if isinstance(resolution[0], Sequence) else resolution))

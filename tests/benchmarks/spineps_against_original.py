@@ -3,10 +3,12 @@
 ::
 
     python -m tests.benchmarks.spineps_against_original --original PYTHON [--pack FOLDER] [--real FOLDER] [--write]
+                                                        [--old-form]
 
 PYTHON is the interpreter of an environment with the package `spineps`, which Spondyl itself neither needs nor imports.
-Each run is a process of its own, with two threads; loading the pack is measured apart. Without --write the tables are
-only shown; with it they go into docs/performance.md.
+With --old-form the pack is published with plans of nnU-Net 2.2's form, as SPINEPS' authors published theirs, and both
+engines take it from that folder, ours by `models import`. Each run is a process of its own, with two threads; loading
+the pack is measured apart. Without --write the tables are only shown; with it they go into docs/performance.md.
 """
 
 import argparse
@@ -27,9 +29,11 @@ from models.packs import load_pack
 from models.phantom.mr import MrRegion, mr_phantom
 from models.spineps.prepare import Preparation
 from models.spineps.publish import publish
+from models.spineps.published import import_published
 from operators.dicom.series import index_folder
 from operators.dicom.volume import plan_volumes, read_volume
 from tests.benchmarks.comparison import STRUCTURE_NAMES, Agreement, compare
+from tests.benchmarks.old_form import to_old_form
 
 ROOT = Path(__file__).resolve().parents[2]
 PACK = ROOT / "models" / "packs" / "spineps-phantom"
@@ -83,12 +87,14 @@ def main() -> None:
     parser.add_argument("--real", type=Path, default=ROOT.parent / "shared" / "data" / "mr")
     parser.add_argument("--work", type=Path, help="keep volumes and answers here, and reuse the original's")
     parser.add_argument("--only", nargs="*", help="names of volumes (phantom seeds too)")
+    parser.add_argument("--old-form", action="store_true", help="plans of nnU-Net 2.2, imported again")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/performance.md")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)
         duels = []
-        for duel in run_duels(arguments.original, arguments.pack, volumes(arguments.real, arguments.only), work):
+        named = volumes(arguments.real, arguments.only)
+        for duel in run_duels(arguments.original, arguments.pack, named, work, old_form=arguments.old_form):
             print(row(duel), flush=True)
             duels.append(duel)
     text = tables(duels, load_pack(arguments.pack).digest)
@@ -126,7 +132,9 @@ def _real(folder: Path) -> SpineVolume | None:
     return read_volume(plan_volumes(series).chosen, contrast="T2w", body_region=None)
 
 
-def run_duels(python: Path, pack: Path, named: Iterator[tuple[str, SpineVolume]], work: Path) -> Iterator[Duel]:
+def run_duels(
+    python: Path, pack: Path, named: Iterator[tuple[str, SpineVolume]], work: Path, *, old_form: bool = False
+) -> Iterator[Duel]:
     """Run both engines on each volume, one after the other.
 
     Raises: RuntimeError with the end of a run's output when it failed.
@@ -134,6 +142,10 @@ def run_duels(python: Path, pack: Path, named: Iterator[tuple[str, SpineVolume]]
     work.mkdir(parents=True, exist_ok=True)
     published, loaded = work / "published", load_pack(pack)
     publish(loaded, published)
+    if old_form:
+        to_old_form(published / "semantic")
+        (loaded,) = import_published([published], work / "packs").packs
+        pack = work / "packs" / loaded.name
     steps = json.dumps(asdict(Preparation.of(loaded.networks["semantic"])))
     script = Path(__file__).with_name("original_spineps.py")
     original_command = [str(python), str(script), "--published", str(published), "--preparation", steps]

@@ -1,12 +1,19 @@
 """The yardstick of the comparison with the original is right itself."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from models.spineps.old_plans import resolved_plans
+from models.spineps.semantic import build_semantic_network
 from tests.benchmarks.comparison import VERTEBRAE, compare, paired_dice
+from tests.benchmarks.old_form import to_old_form
+from tests.made_spineps import semantic_settings
 
 Labelmap = NDArray[np.uint16]
 
@@ -83,3 +90,32 @@ def test_runs_on_different_grids_are_not_compared() -> None:
     """A comparison of shifted grids would look like a difference of the engines."""
     with pytest.raises(ValueError, match="not on one grid"):
         compare(pair(column((1, 4)), column((1, 4))), pair(column((1, 5)), column((1, 5))))
+
+
+def test_a_network_of_the_old_form_computes_what_it_did(tmp_path: Path) -> None:
+    """Widened to features that double from stage to stage, its added channels are zero throughout."""
+    settings = semantic_settings()
+    architecture = settings["plans"]["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    architecture |= {
+        "features_per_stage": [4, 6],
+        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+    }
+    network = build_semantic_network(settings).eval()
+    (tmp_path / "fold_0").mkdir()
+    (tmp_path / "plans.json").write_text(json.dumps(settings["plans"]))
+    (tmp_path / "dataset.json").write_text(json.dumps(settings["dataset"]))
+    file = tmp_path / "fold_0" / "checkpoint_final.pth"
+    torch.save({"network_weights": network.state_dict()}, file)
+
+    to_old_form(tmp_path)
+
+    plans = json.loads((tmp_path / "plans.json").read_text())
+    assert "architecture" not in plans["configurations"]["3d_fullres"]
+    resolved = {**settings, "plans": resolved_plans(plans, "3d_fullres", tmp_path / "plans.json")}
+    wide = build_semantic_network(resolved).eval()
+    wide.load_state_dict(torch.load(file, weights_only=True)["network_weights"])
+    x = torch.rand(1, 1, 8, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(wide(x), network(x), atol=1e-5, rtol=1e-4)
+    assert sum(p.numel() for p in wide.parameters()) > sum(p.numel() for p in network.parameters())

@@ -17,9 +17,10 @@ from models.errors import PackError
 from models.packs import ModelPack, load_pack, read_weights
 from models.spineps.instance_network import build_instance_network
 from models.spineps.labelling_network import build_labelling_network
+from models.spineps.old_plans import resolved_plans
 from models.spineps.publish import publish
 from models.spineps.published import import_published
-from models.spineps.release import LABEL_OF
+from models.spineps.release import CUTOUT_MAPPING, LABEL_OF
 from models.spineps.semantic import build_semantic_network
 from models.state_dicts import with_aliases
 
@@ -189,7 +190,8 @@ def release(tmp_path: Path) -> Path:
 
 def import_from(release: Path) -> ModelPack:
     """Import a release beside itself."""
-    return import_published([release], release.parent / "packs")
+    (pack,) = import_published([release], release.parent / "packs").packs
+    return pack
 
 
 def test_published_folders_become_a_pack(release: Path) -> None:
@@ -247,7 +249,9 @@ def test_each_fold_is_kept(release: Path) -> None:
 
 def test_networks_may_come_from_several_folders(release: Path) -> None:
     """Archives unpack side by side or apart."""
-    pack = import_published([release / "instance_sagittal", release / "T2w_semantic"], release.parent / "packs")
+    (pack,) = import_published(
+        [release / "instance_sagittal", release / "T2w_semantic"], release.parent / "packs"
+    ).packs
 
     assert set(pack.networks) == {"semantic", "instance"}
 
@@ -261,11 +265,218 @@ def test_a_missing_network_is_named(release: Path, folder: str, network: str, ki
         import_published([release / folder], release.parent / "packs")
 
 
-def test_two_semantic_networks_are_refused(release: Path) -> None:
-    """T1w and T2w become two packs."""
-    write_semantic(release / "T1w_semantic")
+def test_a_whole_models_folder_makes_a_pack_for_each_semantic_network(release: Path) -> None:
+    """Users point at their SPINEPS models: T2w, T1w and Vibe share the instance and the labelling network."""
+    write_semantic(release / "T1w_semantic_v1.0.9", modality=["T1w"])
+    write_semantic(release / "Vibe_semantic_v1.0.9", modality=["Vibe"])
+    (release / "T2w_labeling_v1.4.0").mkdir()
+    write_labelling(release / "T2w_labeling_v1.4.0")
 
-    with pytest.raises(PackError, match="both hold a semantic network; name one"):
+    imported = import_published([release], release.parent / "packs")
+
+    assert [pack.name for pack in imported.packs] == ["spineps-t1w", "spineps-t2w", "spineps-vibe"]
+    assert [pack.accepts["contrast"] for pack in imported.packs] == [["T1w"], ["T2w"], ["other"]]
+    assert all({"semantic", "instance", "labelling"} == set(pack.networks) for pack in imported.packs)
+
+
+def test_two_networks_for_the_same_pack_are_refused(release: Path) -> None:
+    """Two versions of one network: only the user knows which is meant."""
+    write_semantic(release / "T2w_semantic_v1.1.0")
+
+    with pytest.raises(PackError, match="both make the pack spineps-t2w; name one of them with --from"):
+        import_from(release)
+
+
+def test_two_instance_networks_are_refused(release: Path) -> None:
+    """They would be shared."""
+    (release / "instance_sagittal_v1.3.0").mkdir()
+    write_instance(release / "instance_sagittal_v1.3.0")
+
+    with pytest.raises(PackError, match="both hold a instance network; name one"):
+        import_from(release)
+
+
+@pytest.mark.parametrize("config", [{"modality": ["CT"]}, {"modality": "CT"}])
+def test_networks_for_ct_are_left_out_with_a_word(release: Path, config: dict[str, Any]) -> None:
+    """Release v2.0.0 has some; a CT instance network says SEG, as every one does, and is known by its folder."""
+    write_semantic(release / "CT_semantic_v2.0.0", **config)
+    (release / "CT_instance_v2.0.0").mkdir()
+    write_instance(release / "CT_instance_v2.0.0")
+
+    imported = import_published([release], release.parent / "packs")
+
+    assert [pack.name for pack in imported.packs] == ["spineps-t2w"]
+    assert len(imported.notes) == 2
+    assert all("network is for CT, which no engine here segments" in note for note in imported.notes)
+    with pytest.raises(PackError, match="no semantic network in .*CT_semantic.*is for CT"):
+        import_published([release / "CT_semantic_v2.0.0"], release.parent / "packs")
+
+
+OLD_PLANS = {"3d_fullres": [20, 96, 160], "2d": [96, 160]}
+
+
+@pytest.fixture
+def old_plans(shared: Path) -> dict[str, Any]:
+    """Return plans that nnunetv2 2.2's own planner wrote."""
+    file = shared / "cases" / "spineps_old_plans" / "plans.json"
+    if not file.is_file():
+        pytest.skip(f"{file} is not there")
+    plans: dict[str, Any] = json.loads(file.read_text())
+    for configuration in plans["configurations"].values():
+        configuration["UNet_base_num_features"], configuration["unet_max_num_features"] = 4, 12
+    return plans
+
+
+def rewrite(release: Path, plans: dict[str, Any], *, configuration: str = "3d_fullres") -> Path:
+    """Give the semantic network of a release other plans and the weights that they describe."""
+    folder = release / "T2w_semantic" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    write_json(folder / "plans.json", plans)
+    resolved = resolved_plans(plans, configuration, folder / "plans.json")
+    settings = {"plans": resolved, "dataset": DATASET, "configuration": configuration}
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint["network_weights"] = random_weights(settings, build_semantic_network)
+    checkpoint["init_args"]["configuration"] = configuration
+    torch.save(checkpoint, path)
+    return folder
+
+
+def test_plans_of_the_old_form_are_imported(release: Path, old_plans: dict[str, Any]) -> None:
+    """What SPINEPS' authors published: UNet_class_name and the like instead of architecture."""
+    rewrite(release, old_plans)
+
+    pack = import_from(release)
+
+    plans = load_pack(release.parent / "packs" / pack.name).networks["semantic"]["plans"]
+    (name,) = plans["configurations"]
+    architecture = plans["configurations"][name]["architecture"]
+    assert name == "3d_fullres"
+    assert architecture["network_class_name"].endswith("PlainConvUNet")
+    assert architecture["arch_kwargs"]["features_per_stage"] == [4, 8, 12, 12, 12]
+    assert plans["configurations"][name]["patch_size"] == OLD_PLANS[name]
+
+
+def test_a_configuration_of_old_plans_may_inherit(release: Path, old_plans: dict[str, Any]) -> None:
+    """nnU-Net lets a configuration name another and state what differs; so does one that inherits twice."""
+    old_plans["configurations"]["finer"] = {"inherits_from": "3d_fullres", "batch_size": 5, "patch_size": [16, 96, 96]}
+    old_plans["configurations"]["finest"] = {"inherits_from": "finer", "UNet_base_num_features": 2}
+    rewrite(release, old_plans, configuration="finest")
+
+    import_from(release)
+
+    plans = load_pack(release.parent / "packs" / "spineps-t2w").networks["semantic"]["plans"]
+    settings = plans["configurations"]["finest"]
+    assert settings["patch_size"] == [16, 96, 96]
+    assert settings["architecture"]["arch_kwargs"]["features_per_stage"] == [2, 4, 8, 12, 12]
+    assert settings["spacing"] == old_plans["configurations"]["3d_fullres"]["spacing"]
+
+
+def test_a_residual_network_of_the_old_form_is_built(release: Path, old_plans: dict[str, Any]) -> None:
+    """nnU-Net 2.2 knew two networks."""
+    old_plans["configurations"]["3d_fullres"]["UNet_class_name"] = "ResidualEncoderUNet"
+    rewrite(release, old_plans)
+
+    import_from(release)
+
+    plans = load_pack(release.parent / "packs" / "spineps-t2w").networks["semantic"]["plans"]
+    assert plans["configurations"]["3d_fullres"]["architecture"]["network_class_name"].endswith("ResidualEncoderUNet")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"UNet_class_name": "os.system"}, "configuration 3d_fullres describes no network of nnU-Net: .*os.system"),
+        ({"UNet_class_name": None}, "configuration 3d_fullres describes no network of nnU-Net"),
+        ({"conv_kernel_sizes": None}, "describes no network that can be built"),
+    ],
+)
+def test_old_plans_that_name_no_network_are_refused(
+    release: Path, old_plans: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    """The message names the file and the configuration."""
+    folder = rewrite(release, old_plans)
+    old_plans["configurations"]["3d_fullres"] |= change
+    write_json(folder / "plans.json", old_plans)
+
+    with pytest.raises(PackError, match=message):
+        import_from(release)
+
+
+def test_plans_without_either_form_say_what_they_lack(release: Path) -> None:
+    """The key is named."""
+    path = release / "T2w_semantic" / "nnUNetTrainer__nnUNetPlans__3d_fullres" / "plans.json"
+    plans = json.loads(path.read_text())
+    del plans["configurations"]["3d_fullres"]["architecture"]
+    write_json(path, plans)
+
+    with pytest.raises(PackError, match="lacks both 'architecture' and 'UNet_class_name'"):
+        import_from(release)
+
+
+def test_plans_may_lie_deeper_than_the_configuration(release: Path) -> None:
+    """A release has its inference_config.json above nnU-Net's own folder, or in it."""
+    folder = release / "T2w_semantic" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    (folder / "inference_config.json").rename(release / "T2w_semantic" / "inference_config.json")
+
+    assert import_from(release).name == "spineps-t2w"
+
+
+@pytest.mark.parametrize("available", [1, "0", "1", ["0"], [0], "0,1", ["0", "1"], 2])
+def test_folds_are_told_as_number_text_or_list(release: Path, available: object) -> None:
+    """As spineps reads them: a number counts, a text or list names."""
+    write_semantic(release / "T2w_semantic" / "nnUNetTrainer__nnUNetPlans__3d_fullres", folds=2)
+    write_json_key(release, "available_folds", available)
+
+    folds = import_from(release).networks["semantic"]["folds"]
+
+    assert folds == (1 if available in (1, "0", "1", ["0"], [0]) else 2)
+
+
+def write_json_key(release: Path, key: str, value: object) -> None:
+    """Set one key of the semantic network's configuration."""
+    path = release / "T2w_semantic" / "nnUNetTrainer__nnUNetPlans__3d_fullres" / "inference_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("has_c1", True, "has_c1 is True: vertebrae are counted from C2"),
+        ("needs_corp", True, "needs_corp is True: the crop by a second network"),
+        ("sacrum_ids", [26, 71], r"sacrum_ids is \[26, 71\]"),
+        ("vert_size_threshold", 100, "vert_size_threshold is 100"),
+        ("mapping", {"41": 1}, "mapping is not SPINEPS' own"),
+        ("expected_inputs", ["ip", "oop"], r"a network of 2 inputs \(ip, oop\); the engine gives it one image"),
+        ("available_folds", [], "available_folds is"),
+    ],
+)
+def test_what_the_engine_does_not_honour_is_refused_by_name(
+    release: Path, key: str, value: object, message: str
+) -> None:
+    """At import, not by a fault of the engine with a patient's study."""
+    write_json_key(release, key, value)
+
+    with pytest.raises(PackError, match=message):
+        import_from(release)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("has_c1", False), ("sacrum_ids", [26]), ("mapping", {str(k): v for k, v in CUTOUT_MAPPING.items()})],
+)
+def test_what_the_engine_does_anyhow_may_be_said(release: Path, key: str, value: object) -> None:
+    """The defaults, written out."""
+    write_json_key(release, key, value)
+
+    assert import_from(release).name == "spineps-t2w"
+
+
+def test_a_network_of_two_channels_is_refused(release: Path) -> None:
+    """nnU-Net's own word for several inputs."""
+    folder = release / "T2w_semantic" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    write_json(folder / "dataset.json", {**DATASET, "channel_names": {"0": "in-phase", "1": "out-of-phase"}})
+
+    with pytest.raises(PackError, match=r"2 inputs \(in-phase, out-of-phase\)"):
         import_from(release)
 
 
@@ -296,7 +507,7 @@ def test_a_missing_instance_checkpoint_is_named(release: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"modality": ["CT"]}, "made for CT; there is use for T2w"),
+        ({"modality": ["US"]}, "made for US; there is use for T2w"),
         ({"acquisition": "oblique"}, "acquisition 'oblique'; expected one of sag"),
         ({"model_expected_orientation": ["R", "A", "S"]}, "oriented R-A-S; expected P-I-R"),
         ({"resolution_range": [1, 1]}, r"resolution_range is \[1, 1\]; expected three spacings"),
@@ -392,7 +603,7 @@ def test_a_pack_survives_being_published(release: Path, tmp_path: Path) -> None:
     pack = import_from(release)
 
     publish(pack, tmp_path / "published")
-    again = import_published([tmp_path / "published"], tmp_path / "again")
+    (again,) = import_published([tmp_path / "published"], tmp_path / "again").packs
 
     assert again.digest == pack.digest
     assert again.accepts == pack.accepts
