@@ -122,14 +122,20 @@ def segment(
 
 
 @app.command()
-def serve(config: Config = None) -> None:
+def serve(
+    role: Annotated[
+        Role,
+        typer.Option(help="What runs here: all of the node, the gateway with the page, or the workers."),
+    ] = Role.ALL,
+    config: Config = None,
+) -> None:
     """Run the node: Storage SCP, worker, delivery and dashboard."""
     settings = _settings(config, "serve")
     from app.preflight import check_service
     from app.serve import serve as serve_node
 
     check_service(settings)
-    raise typer.Exit(serve_node(settings))
+    raise typer.Exit(serve_node(settings, role=role.value))
 
 
 @app.command()

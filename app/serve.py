@@ -29,12 +29,13 @@ KINDS: Mapping[Role, tuple[str, ...]] = MappingProxyType(
     {"all": tuple(MODULES), "gateway": ("gateway", "dashboard"), "worker": ("worker",)}
 )
 START_PATIENCE_S = 300.0  # a worker that loads networks on a busy machine
-ENDING_PATIENCE_S = 15.0
+ENDING_PATIENCE_S = 8.0  # then SIGKILL: orchestrators often wait ten seconds, and nothing durable is lost
 LOOK_EVERY_S = 0.2
 PRIVATE_UMASK = 0o077  # what the libraries of the processes write is for this user alone, too
 # A process that dies at once is started again more and more slowly.
 RESTART_PAUSES_S = (0.0, 1.0, 5.0, 15.0, 60.0)
 STABLE_AFTER_S = 120.0
+MOST_DEATHS_AT_START = 4  # a machine that is busy, or short of memory, may cost a process or two their start
 
 log = get_logger()
 
@@ -84,12 +85,15 @@ class Node:
         """Where the node keeps what."""
         return StorageLayout(self.settings.storage.resolve())
 
-    def start(self) -> None:
-        """Start every process and wait until each says that it is ready.
+    def start(self, stop: threading.Event | None = None) -> None:
+        """Start every process and wait until each says that it is ready; one that dies is started again.
+
+        Args:
+            stop: ends the waiting, with the processes as far as they are; the caller then calls `stop`.
 
         Raises:
             NodeRunsAlready: a node of this name works on this storage folder.
-            NodeNotStarted: one ended or did not become ready in time; the others are stopped.
+            NodeNotStarted: one died again and again, or did not become ready in time; the others are stopped.
         """
         self.layout.create()
         self._take_name()
@@ -97,12 +101,16 @@ class Node:
             (self.layout.heartbeats / process_name(self.settings, name)).unlink(missing_ok=True)
             self._processes[name] = self._spawn(name, module)
         limit = time.monotonic() + START_PATIENCE_S
-        while any(self.sign(name) is None for name in self._processes):
-            ended = [name for name, process in self._processes.items() if process.popen.poll() is not None]
-            if ended or time.monotonic() > limit:
+        stopping = stop or threading.Event()
+        while waiting := [name for name in self._processes if self.sign(name) is None]:
+            for name, process in tuple(self._processes.items()):
+                self._look_after(name, process)
+            hopeless = [name for name in waiting if self._processes[name].deaths >= MOST_DEATHS_AT_START]
+            if hopeless or time.monotonic() > limit:
                 self.stop()
-                raise NodeNotStarted(f"{ended[0] if ended else 'a process'} did not start; its log line says why")
-            time.sleep(LOOK_EVERY_S / 4)
+                raise NodeNotStarted(f"{(hopeless or waiting)[0]} did not start; its log line says why")
+            if stopping.wait(LOOK_EVERY_S / 4):
+                return
 
     def sign(self, name: str) -> Sign | None:
         """Return the sign of life that a process of this node (`gateway`, `worker-1`) has given, or None."""
@@ -211,9 +219,10 @@ def serve(settings: Settings, *, role: Role = "all", announce: Callable[[str], N
     stop = stop_event()
     configure_logging(settings.log_level, process=process_name(settings, "supervisor"))
     node = Node(settings, role=role)
-    node.start()
     try:
-        announce(listening_line(node))
+        node.start(stop)
+        if not stop.is_set():
+            announce(listening_line(node))
         node.watch(stop)
     finally:
         node.stop()
