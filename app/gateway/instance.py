@@ -24,6 +24,7 @@ from operators.dicom.bounds import inflate, swells
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 _HEADER_BYTES = 16 << 20  # the identifiers lie within them
 _LAST_TAG_READ = 0x0020000E  # Series Instance UID
+_LAST_BEFORE_PIXELS = 0x7FE00000
 _TAGS_READ = [
     "SOPClassUID",
     "SOPInstanceUID",
@@ -95,14 +96,17 @@ def read_identity(data_set: bytes, transfer_syntax: UID) -> InstanceIdentity:
         UnsafeUID: an identifier is not a UID.
     """
     try:
-        header = _read_header(data_set, transfer_syntax)
+        header = _read_header(data_set, transfer_syntax, stop_after=_LAST_TAG_READ)
+        if any(name not in header for name in _TAGS_READ if name.endswith("UID")):
+            # Elements out of order (PS3.5 7.1): a high group before the identifiers ended the first look.
+            header = _read_header(data_set, transfer_syntax, stop_after=_LAST_BEFORE_PIXELS)
         values = {name: _text(header, name) for name in _TAGS_READ}
     except Exception as fault:  # whatever a malformed data set makes a decoder raise
         reason = f"the data set cannot be decoded ({type(fault).__name__}); look at it at the sender"
         raise DataSetUnreadable(reason) from fault
     missing = [name for name in _TAGS_READ if name.endswith("UID") and not values[name]]
     if missing:
-        raise DataSetUnreadable(f"the data set has no {', '.join(missing)}; the sender has to add it")
+        raise DataSetUnreadable(f"the data set has no {', '.join(missing)} before its pixels; the sender has to add it")
     for name in _TAGS_READ:
         if name.endswith("UID"):
             checked_uid(values[name], name)
@@ -117,7 +121,7 @@ def read_identity(data_set: bytes, transfer_syntax: UID) -> InstanceIdentity:
     )
 
 
-def _read_header(data_set: bytes, transfer_syntax: UID) -> Dataset:
+def _read_header(data_set: bytes, transfer_syntax: UID, *, stop_after: int) -> Dataset:
     if transfer_syntax == DeflatedExplicitVRLittleEndian:
         if swells(data_set):
             raise ValueError("more than is taken once it is inflated")
@@ -126,7 +130,7 @@ def _read_header(data_set: bytes, transfer_syntax: UID) -> Dataset:
         BytesIO(data_set),
         is_implicit_VR=transfer_syntax.is_implicit_VR,
         is_little_endian=transfer_syntax.is_little_endian,
-        stop_when=lambda tag, _vr, _length: tag > _LAST_TAG_READ,
+        stop_when=lambda tag, _vr, _length: tag > stop_after,
         specific_tags=[Tag(name) for name in _TAGS_READ],
     )
 

@@ -9,10 +9,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import yaml
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from models.contracts import BodyRegion
 from operators.dicom.conditions import MANIFESTS
@@ -66,9 +67,8 @@ class _Vocabulary:
 
 def body_region(dataset: Dataset) -> BodyRegion | None:
     """Return the part of the spine that the header names, or None where it names none or several."""
-    regions: Any = find_value(dataset, "AnatomicRegionSequence")  # Enhanced MR: in its Frame Anatomy
-    for item in regions or ():
-        if region := REGION_CODES.get(str(item.get("CodeValue") or "")):
+    for item in _anatomic_regions(dataset):
+        if region := REGION_CODES.get(str(readable(item, "CodeValue") or "")):
             return region
     vocabulary = _vocabulary()
     told = _told(dataset)
@@ -81,6 +81,11 @@ def body_region(dataset: Dataset) -> BodyRegion | None:
         if named := list(_described_regions(text, near, part, vocabulary)):
             return named[0] if len(named) == 1 else None
     return None
+
+
+def _anatomic_regions(dataset: Dataset) -> Iterable[Dataset]:
+    items = find_value(dataset, "AnatomicRegionSequence")  # Enhanced MR: in its Frame Anatomy
+    return items if isinstance(items, Sequence) else ()
 
 
 def body_part(dataset: Dataset) -> Part:
@@ -134,8 +139,7 @@ def plain_words(text: str) -> str:
 
 
 def _told(dataset: Dataset) -> str:
-    regions: Any = find_value(dataset, "AnatomicRegionSequence")
-    meanings = [str(item.get("CodeMeaning") or "") for item in regions or ()]
+    meanings = [str(readable(item, "CodeMeaning") or "") for item in _anatomic_regions(dataset)]
     return plain_words(" ".join((str(find_value(dataset, "BodyPartExamined") or ""), *meanings)))
 
 

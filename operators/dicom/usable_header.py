@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from copy import deepcopy
 
 from pydicom import config
-from pydicom.datadict import dictionary_has_tag, dictionary_VM
-from pydicom.dataelem import DataElement
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
@@ -35,8 +35,8 @@ def usable_header(dataset: Dataset) -> Dataset:
             header.add_new(tag, "SQ", [_place_of_frame(item) for item in dataset[tag].value])
         elif tag.group < FIRST_BULK_GROUP and not tag.is_private:
             element = usable_element(dataset, tag)
-            if element is not None:
-                header[tag] = element
+            if element is not None and not (element.is_empty and element.VR != "SQ"):
+                header[tag] = element  # highdicom reads what is there, empty or not
     return header
 
 
@@ -46,7 +46,7 @@ def usable_element(dataset: Dataset, tag: BaseTag) -> DataElement | None:
     Items of sequences lose their invalid attributes. A Code Meaning that is too long is cut.
     """
     try:
-        element = deepcopy(dataset[tag])
+        element = _in_its_vr(dataset, tag)
         if element.VR == "SQ":
             return _usable_sequence(element)
         if element.is_empty:
@@ -58,6 +58,29 @@ def usable_element(dataset: Dataset, tag: BaseTag) -> DataElement | None:
         return DataElement(tag, element.VR, element.value, validation_mode=config.RAISE)
     except Exception:  # pydicom raises what it likes for what it cannot convert
         return None
+
+
+def _in_its_vr(dataset: Dataset, tag: BaseTag) -> DataElement:
+    """Return a copy of an attribute in the VR that PS3.6 gives it, whichever the file says.
+
+    Raises:
+        ValueError: it is no sequence and should be one, or is one and should not; or its value has no place in the VR.
+    """
+    held = dataset.get_item(tag)
+    vr = dictionary_VR(tag) if dictionary_has_tag(tag) else ""
+    if held is None or vr in ("", held.VR) or " or " in vr or (held.VR is None and isinstance(held, RawDataElement)):
+        return deepcopy(dataset[tag])
+    if vr == "SQ" or held.VR == "SQ":
+        raise ValueError(f"{tag} is {held.VR}, not {vr}")
+    if isinstance(held, RawDataElement):
+        single = Dataset()
+        single.set_original_encoding(*dataset.original_encoding, dataset.original_character_set)
+        single[tag] = held._replace(VR=vr)
+        return single[tag]
+    values = held.value if isinstance(held.value, MultiValue) else [held.value]
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{tag} is {held.VR}, not {vr}")
+    return DataElement(tag, vr, deepcopy(held.value), validation_mode=config.RAISE)
 
 
 def _usable_sequence(element: DataElement) -> DataElement | None:
