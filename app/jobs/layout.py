@@ -1,4 +1,4 @@
-"""Where a node keeps what: the one place that knows the folders under `storage`.
+"""Where a node keeps what: the folders and files under `storage`.
 
 storage/
   inbox/arriving/<series key>/input/<SOP Instance UID>.dcm
@@ -15,6 +15,9 @@ storage/
   jobs/<job id>/contents.json                   digests of instances that retention has removed
   jobs/<job id>/input/  aside/  output/<profile>/
   heartbeats/<process>                          touched while a process is alive
+  accession.key                                 the key of digests that stand for accession numbers and patients
+  settings.json, <node>.settings.json           the settings in force, for the processes of the node
+  node.log                                      the processes' log, where nobody reads their standard error
   queue.sqlite                                  the durable queue, unless it is a PostgreSQL
 
 Several nodes may share one such folder: what is one gateway's own lies in a folder of its name.

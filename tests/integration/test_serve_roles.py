@@ -19,6 +19,7 @@ import yaml
 
 import app.serve
 from app.delivery.send import send_folder
+from app.jobs import layout
 from app.jobs.job import FINAL_STATES
 from app.jobs.layout import StorageLayout
 from app.jobs.process import Sign, read_sign
@@ -132,6 +133,9 @@ def test_the_command_line_of_compose_makes_a_node(repository: Path, tmp_path: Pa
         page = wait_for_sign(storage, "dashboard")
         with urlopen(f"http://{page.host}:{page.port}/readyz") as answer:
             assert answer.read() == b"ready\n"
+        documented = str(layout.__doc__)
+        for entry in storage.iterdir():
+            assert f"\n  {entry.name}" in documented or entry.name.startswith("queue.sqlite"), entry.name
 
 
 def test_sigterm_is_heard_while_the_node_starts(tmp_path: Path) -> None:
