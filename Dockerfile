@@ -20,9 +20,9 @@ COPY app /image/opt/holoscan/app/app
 COPY operators /image/opt/holoscan/app/operators
 COPY models /image/opt/holoscan/app/models
 COPY manifests /image/opt/holoscan/app/manifests
-COPY app.yaml pyproject.toml LICENSE /image/opt/holoscan/app/
+COPY app.yaml pyproject.toml LICENSE NOTICE /image/opt/holoscan/app/
 COPY app.yaml /image/var/holoscan/app.yaml
-COPY README.md CHANGELOG.md LICENSE docs /image/opt/holoscan/docs/
+COPY README.md CHANGELOG.md LICENSE NOTICE docs /image/opt/holoscan/docs/
 RUN --mount=type=bind,from=packages,source=/opt/spondyl,target=/opt/spondyl \
     set -eu; cd /image; mv opt/holoscan/app/models/packs opt/holoscan/models; \
     mkdir -p usr/local/bin var/holoscan/input var/holoscan/output var/holoscan/logs var/holoscan/work; \

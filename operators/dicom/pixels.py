@@ -18,6 +18,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from models.contracts import RadiographImage
 from models.errors import SpondylError
+from operators.dicom import jpeg_decoders  # noqa: F401  adds decoders to pydicom
 from operators.dicom.body_region import body_region
 from operators.dicom.bounds import frame_fault
 from operators.dicom.conditions import number

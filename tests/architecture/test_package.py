@@ -20,7 +20,6 @@ NEVER_IMPORTED = {
     "jinja2": "the templates of fastapi",
     "monai-deploy-app-sdk": "names its Holoscan, whose Application and Operator are the ones it uses",
     "pylibjpeg": "finds the decoders for pydicom",
-    "pylibjpeg-libjpeg": "JPEG for pydicom",
     "pylibjpeg-openjpeg": "JPEG 2000 for pydicom",
     "pylibjpeg-rle": "RLE for pydicom",
     "pyjpegls": "JPEG-LS for pydicom",
