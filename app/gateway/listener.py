@@ -9,8 +9,9 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from socketserver import BaseServer
-from typing import Any
+from typing import Any, cast
 
 from pynetdicom.association import Association
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
@@ -22,6 +23,9 @@ from app.peer_settings import Limits
 
 ASSOCIATE_REQUEST = 0x01  # PS3.8 Table 9-11: the type of the first PDU of every association
 TELL_EVERY_S = 60.0
+TOLD_AT_A_TIME = 100  # lines about declined connections; an address may be claimed by anybody within a network
+OTHERS = "others"
+TOO_LATE = "no association was asked for within node.limits.request_s"
 
 log = get_logger()
 
@@ -81,7 +85,7 @@ class Listener(ThreadedAssociationServer):
         self._lock = threading.Lock()
         self._waiting: dict[socket.socket, float] = {}  # connections without an association → their time limit
         self._associations: dict[Association, float] = {}  # → time limit of those that are not established
-        self._declined = 0
+        self._declined: Counter[tuple[str, str]] = Counter()  # address and reason
         self._tell_at = 0.0
         super().__init__(*args, **kwargs)
 
@@ -105,32 +109,44 @@ class Listener(ThreadedAssociationServer):
         """Say whether a connection may stay; asked in the listening thread, before it costs anything."""
         with self._lock:
             self._associations = {each: limit for each, limit in self._associations.items() if not _has_ended(each)}
-            is_room = len(self._waiting) + len(self._associations) < self.limits.connections
-            admitted = is_room and self._access.admits_address(client_address[0])
-            if admitted:
+            reason = self._objection(client_address[0])
+            if reason is None:
                 self._waiting[request] = time.monotonic() + self.limits.request_s
-            else:
-                self._declined += 1
-        return admitted
+        if reason is not None:
+            self._decline(client_address[0], reason)
+        return reason is None
+
+    def _objection(self, address: str) -> str | None:
+        """Return why another connection from an address may not stay."""
+        if not self._access.admits_address(address):
+            return "no rule of node.access covers the address"
+        if len(self._waiting) + len(self._associations) >= self.limits.connections:
+            return "node.limits.connections are open already"
+        return None
+
+    def _decline(self, address: str, reason: str) -> None:
+        with self._lock:
+            key = (address, reason)
+            is_known = key in self._declined or len(self._declined) < TOLD_AT_A_TIME
+            self._declined[key if is_known else (OTHERS, reason)] += 1
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Bring a connection as far as an association, or close it."""
         connection: socket.socket = request
-        begun = False
+        reason: str | None = "broken off"
         try:
             connection = self._secured(request)
-            begun = self._begins_like_an_association(connection)
-            if begun:
+            reason = self._unlike_an_association(connection)
+            if reason is None:
                 self.finish_request(connection, client_address)
         except (OSError, ValueError) as fault:
-            begun = False
-            log.debug("connection_broken", address=client_address[0], fault=type(fault).__name__)
+            reason = f"{getattr(fault, 'reason', None) or type(fault).__name__}"
         finally:
             with self._lock:
-                self._waiting.pop(connection, None)
-                self._waiting.pop(request, None)
-                self._declined += not begun
-            if not begun:
+                limits = [self._waiting.pop(each, None) for each in (connection, request)]
+            if reason is not None:
+                is_late = any(limit is not None and limit < time.monotonic() for limit in limits)
+                self._decline(client_address[0], TOO_LATE if is_late else reason)
                 self.shutdown_request(connection)
 
     def service_actions(self) -> None:
@@ -141,23 +157,30 @@ class Listener(ThreadedAssociationServer):
             late: list[socket.socket | None] = [each for each, limit in self._waiting.items() if limit < now]
             for association, limit in self._associations.items():
                 if limit < now and not association.is_established and association.dul.socket is not None:
+                    cast(OneThreadAssociation, association).dul.reason = TOO_LATE
                     late.append(association.dul.socket.socket)
-            declined = self._declined if now > self._tell_at else 0
-            self._declined -= declined
         for connection in late:
             _hang_up(connection)  # wakes the thread that reads from it
-        if declined:
+        if now > self._tell_at and self._tell_declined():
             self._tell_at = now + TELL_EVERY_S
-            log.warning("connections_declined", count=declined)
+
+    def _tell_declined(self) -> bool:
+        """Log who was declined and why since the last time; say whether anybody was."""
+        with self._lock:
+            declined, self._declined = self._declined, Counter()
+        for (address, reason), count in declined.items():
+            log.warning("connections_declined", address=address, reason=reason, count=count)
+        return bool(declined)
 
     def shutdown(self) -> None:
         """Stop listening."""
         BaseServer.shutdown(self)
         self.server_close()
+        self._tell_declined()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  the base class names it
         """Note a fault of a connection; it must not disturb the others."""
-        log.debug("connection_broken", address=client_address[0])
+        self._decline(client_address[0], "broken off")
 
     def _secured(self, request: socket.socket) -> socket.socket:
         """Return the connection, or TLS over it, once its handshake is done."""
@@ -170,9 +193,14 @@ class Listener(ThreadedAssociationServer):
         secured.do_handshake()
         return secured
 
-    def _begins_like_an_association(self, connection: socket.socket) -> bool:
-        # TLS cannot be peeked into; who has shown a certificate is no passer-by
-        return self._tls is not None or connection.recv(1, socket.MSG_PEEK) == bytes([ASSOCIATE_REQUEST])
+    def _unlike_an_association(self, connection: socket.socket) -> str | None:
+        """Return what is wrong with how a connection begins."""
+        if self._tls is not None:  # it cannot be peeked into; who has shown a certificate is no passer-by
+            return None
+        first = connection.recv(1, socket.MSG_PEEK)
+        if not first:
+            return "closed before it asked for an association"
+        return None if first[0] == ASSOCIATE_REQUEST else "does not begin like an association request"
 
 
 def _has_ended(association: Association) -> bool:

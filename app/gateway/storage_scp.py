@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
@@ -31,7 +31,8 @@ from app.gateway.kept_file import file_meta
 from app.gateway.listener import GuardedHandler, Listener
 from app.gateway.store_message import C_STORE_REQUEST, StoreRequest
 from app.gateway.tls import server_context
-from app.gateway.upper_layer import GuardedSocket, IncomingInstance
+from app.gateway.transfer_syntaxes import accepted_for, preferred
+from app.gateway.upper_layer import GuardedSocket, IncomingInstance, OneThreadAssociation
 from app.jobs.commitments import INVALID_ARGUMENT, NO_SUCH_INSTANCE, SUCCESS, CommitmentRecords, read_report
 from app.logs import get_logger
 from app.settings import Node
@@ -50,6 +51,7 @@ MAXIMUM_PDU = 128 * 1024
 PROCESSING_FAILURE = 0x0110  # PS3.7 C.5.10
 DIMSE_TIMEOUT_S = 60.0
 LONGEST_UID = 64  # PS3.5 section 9.1
+CONTEXTS_TOLD = 8
 LOCAL_LIMIT = (0x02, 0x03, 0x02)  # PS3.8 Table 9-21: rejected for now, local limit exceeded
 
 log = get_logger()
@@ -97,7 +99,8 @@ def start_storage_scp(inbox: Inbox, node: Node, *, commitments: CommitmentRecord
     entity.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
     for context in AllStoragePresentationContexts:
         if not node.sop_classes or str(context.abstract_syntax) in node.sop_classes:
-            entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+            sop_class = str(context.abstract_syntax)
+            entity.add_supported_context(sop_class, list(accepted_for(sop_class)))
     access = Access(node)
     reception = _Reception(inbox, access, commitments)
     made = entity.make_server(
@@ -146,7 +149,7 @@ class _Reception:
             transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _requested(self, event: Event) -> None:
-        """Reject whom no rule lets in, and whom there is no room for."""
+        """Reject whom no rule lets in, and whom there is no room for; choose transfer syntaxes for the others."""
         request = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
         listener = cast(Listener, event.assoc._server)
         host = cast(AddressInformation, event.assoc.requestor.address_info).address
@@ -157,6 +160,9 @@ class _Reception:
         elif listener.established_count >= listener.limits.associations:
             reason, answer = "node.limits.associations are open already", LOCAL_LIMIT
         else:
+            declined = _choose_syntaxes(event.assoc)
+            if declined:
+                log.info("contexts_declined", contexts=declined[:CONTEXTS_TOLD], count=len(declined), **ids)
             return
         log.warning("association_rejected", reason=reason, **ids)
         event.assoc.acse.send_reject(*answer)
@@ -172,7 +178,7 @@ class _Reception:
         command = event.message.command_set
         named = command.get("AffectedSOPClassUID") and command.get("AffectedSOPInstanceUID")
         if command.get("CommandField") == C_STORE_REQUEST and not named:
-            log.warning("request_without_uid", calling=event.assoc.requestor.ae_title)
+            cast(OneThreadAssociation, event.assoc).dul.reason = "a C-STORE request without the UIDs of an instance"
             event.assoc.abort()
 
     def keep(self, association: Association, instance: IncomingInstance) -> int:
@@ -214,6 +220,24 @@ class _Reception:
 
     def _ended(self, event: Event, in_order: bool) -> None:
         self._inbox.association_ended(id(event.assoc), in_order=in_order)
+
+
+def _choose_syntaxes(association: Association) -> list[str]:
+    """Leave one transfer syntax, ours to choose, in each context that is proposed; return those without any."""
+    supported = {
+        context.abstract_syntax: context.transfer_syntax for context in association.acceptor.supported_contexts
+    }
+    declined = []
+    for context in cast(A_ASSOCIATE, association.requestor.primitive).presentation_context_definition_list:
+        accepted = supported.get(context.abstract_syntax)
+        syntax = None if accepted is None else preferred(context.transfer_syntax, accepted)
+        if syntax is not None:
+            context.transfer_syntax = [syntax]
+        elif accepted is None:
+            declined.append(f"{context.abstract_syntax}: SOP Class not supported")
+        else:
+            declined.append(f"{context.abstract_syntax}: {', '.join(context.transfer_syntax)} not supported")
+    return declined
 
 
 def _fits(uid: str) -> tuple[bool, str]:

@@ -22,6 +22,7 @@ from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket
 
+from app.gateway.association_request import RequestInvalid, plain_request, version_is_supported
 from app.gateway.store_message import Fragment, StoreRequest, fragments_of, read_store_request, store_response
 from app.logs import get_logger
 
@@ -31,14 +32,28 @@ QUIET_WAIT_S = 0.05
 FULL_WAIT_S = 0.001
 _HEADER_LENGTH = 6  # PS3.8 section 9.3.1: type, a reserved byte, length
 _PDU_TYPES = range(0x01, 0x08)
+_REQUEST = 0x01
 _DATA = 0x04
 _READY_FOR_DATA = "Sta6"
 _IDLE = "Sta1"
+_OVER = (_IDLE, "Sta13")  # nothing is expected any more
 _CLOSED = "Evt17"
 _INVALID_PDU = "Evt19"
+# PS3.8 Table 9-10: what ends an association out of order, and what the log says unless more is known.
+_ENDS = {
+    "Evt15": "ended by this node",
+    "Evt16": "the peer aborted",
+    _CLOSED: "the connection ended without a release",
+    "Evt18": "no association was asked for within node.limits.request_s",
+    _INVALID_PDU: "a PDU or message that cannot be understood",
+}
 _LARGEST_ANSWER = 512  # of a C-STORE, with two UIDs of 64 characters; a peer may want less at a time
 
 log = get_logger()
+
+
+class BeyondLimits(OSError):
+    """A peer sends more than this node takes; the message says what."""
 
 
 class GuardedSocket(AssociationSocket):
@@ -75,12 +90,14 @@ class GuardedSocket(AssociationSocket):
         """Return the next bytes, so many, or fewer where the connection ends; valid until more are taken.
 
         Raises:
-            OSError: the peer announces a PDU, or has sent a message, beyond the limits.
+            BeyondLimits: the peer announces a PDU, or has sent a message, beyond the limits.
+            OSError: the connection is broken.
         """
         self._unhandled += count
-        if count > LARGEST_PDU or self._unhandled > self.largest_message:
-            log.warning("message_too_large", calling_ae_title=str(self.assoc.requestor.ae_title), bytes=self._unhandled)
-            raise OSError("a PDU or message beyond the limits of this node")
+        if count > LARGEST_PDU:
+            raise BeyondLimits(f"a PDU of {count} bytes; the largest that is taken has {LARGEST_PDU}")
+        if self._unhandled > self.largest_message:
+            raise BeyondLimits(f"a message of more than {self.largest_message} bytes (node.limits.instance_mib)")
         if self._start + count > len(self._buffer):
             self._make_room(count)
         while self._end - self._start < count and (received := self._receive()):
@@ -152,6 +169,7 @@ class InlineProvider(DULServiceProvider):
     """The upper layer of an association, moved on step by step by the thread of that association."""
 
     _instance: IncomingInstance | None = None
+    reason: str | None = None  # why the association is about to end, as far as this node knows
 
     def start(self) -> None:
         """Be ready; no thread is begun."""
@@ -170,12 +188,26 @@ class InlineProvider(DULServiceProvider):
             if not self._process_recv_primitive() and self._is_transport_event():
                 self._idle_timer.restart()
             if self.event_queue.qsize():
-                self.state_machine.do_action(self.event_queue.get(block=False))
-        except Exception as fault:  # what no state foresees: the peer sees the connection closed
-            log.warning("association_broken", fault=type(fault).__name__, state=self.state_machine.current_state)
-            self.kill_dul()
-            cast(GuardedSocket, self.socket).close()
-            evt.trigger(self.assoc, evt.EVT_ABORTED, {})
+                event = self.event_queue.get(block=False)
+                if event in _ENDS and self.state_machine.current_state not in _OVER:
+                    self.tell("association_ended", self.reason or _ENDS[event])
+                self.state_machine.do_action(event)
+        except Exception as fault:  # what no state foresees
+            self.break_off(fault)
+
+    def break_off(self, fault: Exception) -> None:
+        """Close the connection after a fault that nothing foresees."""
+        self.tell("association_broken", f"{type(fault).__name__} in state {self.state_machine.current_state}")
+        self.kill_dul()
+        cast(GuardedSocket, self.socket).close()
+        evt.trigger(self.assoc, evt.EVT_ABORTED, {})
+
+    def tell(self, event: str, reason: str) -> None:
+        """Log that an association ends out of order: who, why, and whether an instance was on its way."""
+        requestor = self.assoc.requestor
+        address = None if requestor.address_info is None else requestor.address_info.address
+        unfinished = self._instance is not None or self.assoc.dimse.message is not None
+        log.warning(event, address=address, calling=requestor.ae_title, reason=reason, instance_unfinished=unfinished)
 
     def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
         """Return the next primitive for the service user, or None; see pynetdicom's."""
@@ -199,23 +231,42 @@ class InlineProvider(DULServiceProvider):
             header = bytes(transport.take(_HEADER_LENGTH))
             length = int.from_bytes(header[2:], "big")
             if len(header) == _HEADER_LENGTH and header[0] not in _PDU_TYPES:
-                self.event_queue.put(_INVALID_PDU)
+                self._refuse(f"a PDU of type {header[0]:02X}H, which there is not")
                 return
             body = transport.take(length)
-        except OSError:
+        except OSError as fault:
+            if isinstance(fault, BeyondLimits):
+                self.reason = str(fault)
             self.event_queue.put(_CLOSED)
             return
         if len(header) < _HEADER_LENGTH or len(body) < length:
             self.event_queue.put(_CLOSED)
+        elif header[0] == _REQUEST:
+            self._hand_on_request(body)
         elif header[0] != _DATA or not self._stored(body):
             self._hand_on(bytearray(header) + body)
+
+    def _hand_on_request(self, body: memoryview) -> None:
+        """Decode an association request as far as this node negotiates it."""
+        try:
+            request = plain_request(body)
+        except RequestInvalid as fault:
+            self._refuse(str(fault))
+            return
+        self._hand_on(bytearray(request))
+        if not version_is_supported(body):  # the state machine rejects it
+            self.tell("association_rejected", "bit 0 of the protocol version is not set")
+
+    def _refuse(self, reason: str) -> None:
+        self.reason = reason
+        self.event_queue.put(_INVALID_PDU)
 
     def _hand_on(self, encoded: bytearray) -> None:
         """Decode a PDU for the state machine."""
         try:
             pdu, event = self._decode_pdu(encoded)
-        except Exception:  # whatever a malformed PDU makes a decoder raise
-            self.event_queue.put(_INVALID_PDU)
+        except Exception as fault:  # whatever a malformed PDU makes a decoder raise
+            self._refuse(f"a PDU of type {encoded[0]:02X}H that cannot be decoded ({type(fault).__name__})")
             return
         self._recv_pdu.put(pdu)
         self.event_queue.put(event)
@@ -226,8 +277,8 @@ class InlineProvider(DULServiceProvider):
             return False
         try:
             fragments = fragments_of(items)
-        except ValueError:
-            self.event_queue.put(_INVALID_PDU)
+        except ValueError as fault:
+            self._refuse(str(fault))
             return True
         for index, fragment in enumerate(fragments):
             if self._instance is None and fragment.is_command:
@@ -235,7 +286,7 @@ class InlineProvider(DULServiceProvider):
                 if self._instance is None and index == 0:
                     return False
             if self._instance is None or not self._instance.takes(fragment):
-                self.event_queue.put(_INVALID_PDU)
+                self._refuse("a fragment that belongs to no message")
                 break
             if fragment.is_last and not fragment.is_command:
                 self._finish(self._instance)
@@ -273,6 +324,13 @@ class OneThreadAssociation(Association):
         self.acse_timeout = entity.acse_timeout  # the new provider's timers learn them by this
         self.network_timeout = entity.network_timeout
 
+    def run_reactor(self) -> None:
+        """Serve the association; a fault that nothing foresees ends this one alone."""
+        try:
+            super().run_reactor()
+        except Exception as fault:  # the thread would end and leave the connection open
+            self.dul.break_off(fault)
+
     def _run_reactor(self) -> None:
         while not self._kill:
             context, message = self.dimse.msg_queue.get() if self.dimse.msg_queue.qsize() else (None, None)
@@ -289,6 +347,7 @@ class OneThreadAssociation(Association):
             elif not self.dul.is_alive():
                 self.kill()
             elif self.dul.idle_timer_expired():
+                self.dul.reason = "silent for longer than node.limits.idle_s"
                 self.abort()
             else:
                 self.dul.step()

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.dataset import FileDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 from pynetdicom import AE
 from pynetdicom.association import Association
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
 
 from app.delivery.association import Peer, echo
 from app.gateway.inbox import Inbox
@@ -20,6 +21,8 @@ from app.jobs.layout import StorageLayout
 from app.peer_settings import Limits
 from app.settings import Node
 from tests.made_dicom import made_dx
+
+JPEGXLLossless = UID("1.2.840.10008.1.2.4.110")
 
 
 class Running:
@@ -123,6 +126,30 @@ def test_every_class_of_a_spine_study_is_accepted_compressed_too(running: Runnin
     association.abort()
 
     assert established
+
+
+@pytest.mark.parametrize(
+    ("proposed", "taken"),
+    [
+        ([JPEGXLLossless], None),
+        ([JPEGXLLossless, ImplicitVRLittleEndian], ImplicitVRLittleEndian),
+        ([ImplicitVRLittleEndian, ExplicitVRLittleEndian], ExplicitVRLittleEndian),
+        ([ImplicitVRLittleEndian, JPEG2000Lossless], JPEG2000Lossless),
+    ],
+    ids=["nothing decodes it", "beside another", "explicit VR", "compressed"],
+)
+def test_a_context_gets_the_syntax_that_keeps_most(running: Running, proposed: list[UID], taken: UID | None) -> None:
+    """PS3.8 section 9.3.3.2: the acceptor chooses, and says 4 where it takes none of them."""
+    entity = AE(ae_title="PACS")
+    entity.add_requested_context(CTImageStorage, proposed)
+    entity.add_requested_context(Verification)
+    association = entity.associate(*running.scp.address, ae_title="SPONDYL")
+    accepted = {each.abstract_syntax: each.transfer_syntax for each in association.accepted_contexts}
+    results = [each.result for each in association.rejected_contexts]
+    association.release()
+
+    assert accepted.get(CTImageStorage) == (None if taken is None else [taken])
+    assert results == ([] if taken else [4])
 
 
 def test_a_c_echo_is_answered(running: Running) -> None:

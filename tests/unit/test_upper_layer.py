@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
+from structlog.testing import capture_logs
 
 from app.gateway.inbox import Inbox
 from app.gateway.kept_file import encoded_data_set
@@ -23,7 +25,7 @@ from tests.made_dicom import made_dx, made_uid
 
 DX = DigitalXRayImageStorageForPresentation
 CONTEXT = 1
-ACCEPTED, DATA, RELEASED, ABORTED = 0x02, 0x04, 0x06, 0x07  # PS3.8 section 9.3: types of PDUs
+ACCEPTED, REJECTED, DATA, RELEASED, ABORTED = 0x02, 0x03, 0x04, 0x06, 0x07  # PS3.8 section 9.3: types of PDUs
 DATA_SET, COMMAND, LAST = 0x00, 0x01, 0x02  # PS3.8 Annex E.2: message control header
 RELEASE_REQUEST = bytes((0x05, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 
@@ -33,9 +35,9 @@ Item = tuple[int, int, bytes]  # context, control header, fragment
 class RawPeer:
     """A sender that puts its own bytes on the wire."""
 
-    def __init__(self, port: int, *, maximum_pdu: int) -> None:
+    def __init__(self, port: int, *, maximum_pdu: int, **variant: Any) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)
-        self._socket.sendall(_associate_request(maximum_pdu))
+        self._socket.sendall(_associate_request(maximum_pdu, **variant))
         self._maximum_pdu = maximum_pdu
         self.first_answer = self.read()[0]
 
@@ -250,15 +252,108 @@ def test_what_is_no_pdu_ends_the_association(peer: RawPeer, content: bytes) -> N
     assert peer.read()[0] == ABORTED
 
 
-def _associate_request(maximum_pdu: int) -> bytes:
-    """Return an A-ASSOCIATE-RQ that asks for one context (PS3.8 Table 9-11)."""
+def _item(kind: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", kind, 0, len(content)) + content
 
-    def item(kind: int, content: bytes) -> bytes:
-        return struct.pack(">BBH", kind, 0, len(content)) + content
 
-    syntaxes = item(0x30, DX.encode()) + item(0x40, ExplicitVRLittleEndian.encode())
-    contexts = item(0x20, bytes((CONTEXT, 0, 0, 0)) + syntaxes)
-    user = item(0x50, item(0x51, struct.pack(">I", maximum_pdu)) + item(0x52, b"1.2.3"))
-    names = b"SPONDYL".ljust(16) + b"RAW".ljust(16)
-    body = struct.pack(">HH", 1, 0) + names + bytes(32) + item(0x10, b"1.2.840.10008.3.1.1.1") + contexts + user
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"user": _item(0x5A, b"abc")},
+        {"last": _item(0x60, b"abcd")},
+        {"context": _item(0x41, b"q")},
+        {"version": 3},
+        {"names": b"SPONDYL".ljust(16, b"\0") + b"RAW".ljust(16, b"\0")},
+        {"user": _item(0x55, b"OF_MORE_THAN_SIXTEEN_CHARACTERS")},
+    ],
+    ids=["sub-item of the user", "item", "sub-item of a context", "version", "titles with NUL", "version name"],
+)
+def test_a_request_of_newer_or_odder_peers_is_accepted_and_stores(
+    port: int, layout: StorageLayout, variant: dict[str, Any]
+) -> None:
+    """PS3.8 section 9.3.1: what is not recognised is ignored."""
+    peer = RawPeer(port, maximum_pdu=16384, **variant)
+    command, data_set = instance()
+    assert peer.first_answer == ACCEPTED
+    for items in _whole(command, data_set):
+        peer.send(*items)
+
+    assert peer.statuses(1) == [0x0000]
+    assert kept(layout) == [data_set]
+    peer.close()
+
+
+@pytest.mark.parametrize(
+    ("variant", "answer", "words"),
+    [
+        ({"version": 2}, REJECTED, "protocol version"),
+        ({"last": struct.pack(">BBH", 0x60, 0, 99)}, ABORTED, "item 60H is longer"),
+        ({"names": bytes(32)}, ABORTED, "called AE title is empty"),
+        ({"user": _item(0x51, b"1")}, ACCEPTED, ""),
+    ],
+    ids=["version", "length", "titles", "a repetition"],
+)
+def test_a_request_that_is_turned_down_is_told_with_address_and_reason(
+    port: int, variant: dict[str, Any], answer: int, words: str
+) -> None:
+    """An administrator sees why a peer gets nowhere."""
+    with capture_logs() as lines:
+        peer = RawPeer(port, maximum_pdu=16384, **variant)
+        got = peer.first_answer
+        peer.close()
+
+    told = [line for line in lines if words and words in line.get("reason", "")]
+    assert got == answer
+    assert [line["address"] for line in told] == ["127.0.0.1"] * bool(words)
+
+
+def test_a_fragment_out_of_place_is_told_with_address_and_reason(peer: RawPeer) -> None:
+    """The same for what goes wrong later."""
+    with capture_logs() as lines:
+        peer.send((CONTEXT, DATA_SET | LAST, b"none asked for"))
+        assert peer.read()[0] == ABORTED
+
+    assert [(line["event"], line["address"]) for line in lines] == [("association_ended", "127.0.0.1")]
+    assert lines[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [(b"GET / HTTP/1.1", "does not begin like"), (b"", "closed before it asked")],
+    ids=["a browser", "a port scanner"],
+)
+def test_a_connection_that_asks_for_nothing_is_told_with_address_and_reason(
+    layout: StorageLayout, first: bytes, reason: str
+) -> None:
+    """Counted for each address and reason, so that many of them make few lines."""
+    with capture_logs() as lines:
+        inbox = Inbox(layout, quiet_s=60, minimum_free_bytes=0)
+        scp = start_storage_scp(inbox, Node(port=0), commitments=CommitmentRecords(layout))
+        for _ in range(3):
+            with socket.create_connection(scp.address, timeout=20) as connection:
+                connection.sendall(first)
+                connection.shutdown(socket.SHUT_WR)
+                assert connection.recv(1) == b""
+        scp.stop()
+
+    told = [line for line in lines if line["event"] == "connections_declined"]
+    assert {line["address"] for line in told} == {"127.0.0.1"}
+    assert sum(line["count"] for line in told if reason in line["reason"]) == 3
+
+
+def _associate_request(
+    maximum_pdu: int,
+    *,
+    version: int = 1,
+    names: bytes = b"SPONDYL".ljust(16) + b"RAW".ljust(16),
+    context: bytes = b"",
+    user: bytes = b"",
+    last: bytes = b"",
+) -> bytes:
+    """Return an A-ASSOCIATE-RQ that asks for one context (PS3.8 Table 9-11); context, user, last: more items."""
+    syntaxes = _item(0x30, DX.encode()) + _item(0x40, ExplicitVRLittleEndian.encode()) + context
+    contexts = _item(0x20, bytes((CONTEXT, 0, 0, 0)) + syntaxes)
+    known = _item(0x50, _item(0x51, struct.pack(">I", maximum_pdu)) + _item(0x52, b"1.2.3") + user)
+    items = _item(0x10, b"1.2.840.10008.3.1.1.1") + contexts + known + last
+    body = struct.pack(">HH", version, 0) + names + bytes(32) + items
     return struct.pack(">BBI", 0x01, 0, len(body)) + body
