@@ -27,16 +27,23 @@ from app.gateway.copies import settle_arriving
 from app.gateway.instance import (
     DataSetMismatch,
     InboxFull,
-    InboxRefusal,
     InstanceIdentity,
     read_identity,
 )
-from app.gateway.kept_file import PREAMBLE_LENGTH, digest_of, encoded_data_set, is_torn, preamble
+from app.gateway.kept_file import (
+    PREAMBLE_LENGTH,
+    digest_of,
+    encoded_data_set,
+    is_kept_file,
+    is_torn,
+    preamble,
+)
 from app.gateway.taking import Taken, Taker
 from app.gateway.wholeness import is_whole, read_places
 from app.jobs.discarded import DiscardedSeries, DiscardRecords
-from app.jobs.layout import PRIVATE_FILE, PRIVATE_FOLDER, StorageLayout, sync_folder, write_durably
+from app.jobs.layout import PRIVATE_FILE, StorageLayout, sync_folder, write_durably
 from app.jobs.lineage import series_key
+from app.jobs.set_aside import ensure_folder, set_aside
 from app.logs import get_logger
 from operators.dicom.routing import discard_reason, load_rules
 
@@ -106,7 +113,7 @@ class Inbox:
         self._discarded = DiscardRecords(layout)
         self._discarded_lock = threading.Lock()
         self._own_partial = layout.partial / gateway
-        self._own_partial.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        ensure_folder(layout, self._own_partial)
         series_key(layout, "", "", "")  # makes the key of the storage folder now, not while a sender waits
 
     def accept(self, received: ReceivedInstance, association: int) -> bool:
@@ -191,6 +198,7 @@ class Inbox:
             for part in (self._layout.partial / gateway).glob("*"):
                 if part not in self._parts:
                     self._recover_part(part)
+        self._set_torn_aside()
         self.look_around(are_mine=True)
         return len(self._series)
 
@@ -201,9 +209,12 @@ class Inbox:
             are_mine: nobody else will complete what is found (see `FOREIGN_GRACE_S`).
         """
         for folder in self._layout.arriving.iterdir():
+            if not folder.is_dir():
+                set_aside(self._layout, folder, "a file where the folders of series lie")
+                continue
             with self._lock:
                 series = self._series.get(folder.name)
-                new = _unknown(folder, series)
+                new = self._unknown(folder, series)
                 if series is not None and new:
                     self._series[folder.name] = series.with_foreign(new, self._clock())
                 elif new:
@@ -233,7 +244,7 @@ class Inbox:
         with self._lock:
             if self._series.get(name) is not series:
                 return None
-            new = _unknown(self._folder(name), series)
+            new = self._unknown(self._folder(name), series)
             if new:  # another gateway has placed more of it
                 self._series[name] = series.with_foreign(new, self._clock())
                 return None
@@ -267,6 +278,9 @@ class Inbox:
     def _new_part(self) -> Path:
         """Return an empty file whose name is on the disk; names are made and synced many at a time."""
         with self._parts_lock:
+            if not self._own_partial.is_dir():  # gone, or exchanged for a file
+                ensure_folder(self._layout, self._own_partial)
+                self._parts = []
             if not self._parts:
                 parts = [self._own_partial / uuid.uuid4().hex for _ in range(PARTS_AT_A_TIME)]
                 for part in parts:
@@ -283,7 +297,7 @@ class Inbox:
             is_new = series is None or not (folder / "input").is_dir()  # or another gateway has taken it
             if series is None or is_new:
                 series = self._new_series(identity, sender, name)
-            digest = _move_into(folder, part, identity.sop_instance_uid, digest)
+            digest = self._move_into(folder, part, identity.sop_instance_uid, digest)
             self._series[name] = series.with_instance(identity.sop_instance_uid, digest, association, self._clock())
         if is_new:  # else it is complete later than was thought, never sooner
             self.changed.set()
@@ -304,12 +318,26 @@ class Inbox:
 
     def _recover_part(self, part: Path) -> None:
         """Place an instance whose rename was lost; drop one that was still being written."""
-        if is_torn(part):
-            part.unlink()
-            return
-        meta = read_file_meta_info(part)
-        identity = read_identity(encoded_data_set(part), meta.TransferSyntaxUID)
-        _move_into(self._folder(self._key(identity)), part, identity.sop_instance_uid, digest_of(part))
+        try:
+            if is_torn(part):  # nobody was told that it is kept
+                part.unlink()
+                return
+            meta = read_file_meta_info(part)
+            identity = read_identity(encoded_data_set(part), meta.TransferSyntaxUID)
+            self._move_into(self._folder(self._key(identity)), part, identity.sop_instance_uid, digest_of(part))
+        except Exception as fault:  # whatever a damaged file makes a reader raise
+            set_aside(self._layout, part, f"no instance that was being written ({type(fault).__name__})")
+
+    def _set_torn_aside(self) -> None:
+        for file in self._layout.arriving.glob("*/input/*.dcm"):
+            try:
+                torn = is_kept_file(file) and is_torn(file)
+            except FileNotFoundError:  # taken by another gateway meanwhile
+                continue
+            except OSError:
+                torn = True
+            if torn:
+                set_aside(self._layout, file, "an instance that is not what its digest says")
 
     def _read_series(self, folder: Path, digests: dict[str, str]) -> ArrivingSeries | None:
         """Return a series as its files have it."""
@@ -318,33 +346,47 @@ class Inbox:
             try:
                 meta = read_file_meta_info(file)
                 identity = read_identity(encoded_data_set(file), meta.TransferSyntaxUID)
-            except (InboxRefusal, OSError):  # a damaged disk, or taken by another gateway meanwhile
+            except FileNotFoundError:  # taken by another gateway meanwhile
+                continue
+            except Exception as fault:  # whatever a damaged file makes a reader raise
+                set_aside(self._layout, file, f"an instance that cannot be read ({type(fault).__name__})")
                 continue
             series = self._new_series(identity, str(meta.get("SourceApplicationEntityTitle", "")), folder.name)
             return series.with_foreign(digests, self._clock())
         return series
 
+    def _move_into(self, folder: Path, part: Path, sop_instance_uid: str, digest: str) -> str:
+        """Move an instance into its series, and return the digest of the copy that counts."""
+        target = folder / "input" / f"{sop_instance_uid}.dcm"
+        for needed in (folder, target.parent):
+            ensure_folder(self._layout, needed)
+        if target.exists() and not is_kept_file(target):
+            set_aside(self._layout, target, "no instance, in the place of one")
+        if not target.exists():
+            part.rename(target)
+            return digest
+        if (folder / "aside").exists():
+            ensure_folder(self._layout, folder / "aside")
+        return settle_arriving(part, target, digest)
 
-def _move_into(folder: Path, part: Path, sop_instance_uid: str, digest: str) -> str:
-    """Move an instance into its series, and return the digest of the copy that counts."""
-    target = folder / "input" / f"{sop_instance_uid}.dcm"
-    if not target.parent.is_dir():
-        for new in (folder, target.parent):
-            new.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-    if not target.exists():
-        part.rename(target)
-        return digest
-    return settle_arriving(part, target, digest)
-
-
-def _unknown(folder: Path, series: ArrivingSeries | None) -> dict[str, str]:
-    """Return SOP Instance UID → digest of the files of a series that is arriving and that are not known here."""
-    known = series.digests if series is not None else {}
-    try:
-        files = [file for file in (folder / "input").iterdir() if file.stem not in known]
-        return {file.stem: digest_of(file) for file in files}
-    except FileNotFoundError:  # another gateway takes it just now
-        return {}
+    def _unknown(self, folder: Path, series: ArrivingSeries | None) -> dict[str, str]:
+        """Return SOP Instance UID → digest of the files of a series that is arriving and that are not known here."""
+        known = series.digests if series is not None else {}
+        found = {}
+        try:
+            for file in (folder / "input").iterdir():
+                if file.suffix == ".dcm" and file.stem in known:
+                    continue
+                if is_kept_file(file):
+                    found[file.stem] = digest_of(file)
+                elif file.exists():
+                    set_aside(self._layout, file, "no instance, among those of a series")
+        except FileNotFoundError:  # another gateway takes it just now
+            return {}
+        except NotADirectoryError:
+            set_aside(self._layout, folder / "input", "a file where a folder belongs")
+            return {}
+        return found
 
 
 def _told(identity: InstanceIdentity) -> Dataset:

@@ -4,6 +4,7 @@ PS3.10 section 7.1 leaves the 128 bytes of the preamble to the application that 
 """
 
 import hashlib
+import re
 import struct
 from pathlib import Path
 
@@ -13,6 +14,7 @@ _DIGEST_LENGTH = 64
 _META_LENGTH_AT = 140
 _META_STARTS_AT = 144
 _PREFIX = b"DICM"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST_VALUE = 64  # PS3.5 Table 6.2-1; an instance with a longer UID is refused
 _VERSION = bytes.fromhex("0200 0100 4F42 0000 02000000 0001")  # (0002,0001) OB, two bytes
 
@@ -62,6 +64,14 @@ def digest_of(file: Path) -> str:
     """Return the digest that a file says to have."""
     with file.open("rb") as opened:
         return opened.read(_DIGEST_LENGTH).decode("latin-1")
+
+
+def is_kept_file(file: Path) -> bool:
+    """Say whether something looks like a file that this inbox has written, by its name and preamble alone."""
+    try:
+        return file.suffix == ".dcm" and file.is_file() and bool(_DIGEST.fullmatch(digest_of(file)))
+    except OSError:
+        return False
 
 
 def encoded_data_set(file: Path) -> bytes:

@@ -22,6 +22,7 @@ from app.jobs.commitments import CommitmentRecords
 from app.jobs.job import SeriesJob
 from app.jobs.layout import StorageLayout
 from app.jobs.process import Heartbeat, PulseWatch, name_of_this_process, process_name, stop_event
+from app.jobs.set_aside import clear_place, set_aside
 from app.logs import configure_logging, get_logger
 from app.settings import Settings, load_settings
 from models.errors import SpondylError
@@ -66,6 +67,7 @@ def run_gateway(settings: Settings, stop: threading.Event, *, name: str = "gatew
     heartbeat = Heartbeat(layout, gateway, host=host, port=port)
     log.info("gateway_listening", ae_title=node.ae_title, host=host, port=port, series_recovered=recovered)
     assembler = _Assembler(inbox, layout, settings, gateway)
+    clear_place(layout, layout.heartbeats / gateway)
     heartbeat.start()
     gc.collect()
     gc.freeze()  # what the start has made stays: looking through it again would halt every association
@@ -117,15 +119,22 @@ class _Assembler:
         while not stop.is_set():
             self._inbox.changed.wait(self._wait_s())
             self._inbox.changed.clear()
-            for taken in self._inbox.take_complete():
-                log.info("series_repeated" if taken.is_repeat else "series_complete", **_ids(taken.job))
-                if taken.is_repeat:
-                    self._repeats.append(taken)
-                self._unsent[taken.job.job_id] = taken.job
-            if time.monotonic() - self._looked_at > LOOK_AROUND_EVERY_S:
-                self._look_around()
-            self._send()
+            try:
+                self._advance()
+            except Exception as fault:  # damage that nothing foresees: reception goes on, and so does the next round
+                log.error("assembly_failed", fault=type(fault).__name__)
+                stop.wait(LONGEST_WAIT_S)
         self._queue.close()
+
+    def _advance(self) -> None:
+        for taken in self._inbox.take_complete():
+            log.info("series_repeated" if taken.is_repeat else "series_complete", **_ids(taken.job))
+            if taken.is_repeat:
+                self._repeats.append(taken)
+            self._unsent[taken.job.job_id] = taken.job
+        if time.monotonic() - self._looked_at > LOOK_AROUND_EVERY_S:
+            self._look_around()
+        self._send()
 
     def _wait_s(self) -> float:
         waits = [LONGEST_WAIT_S]
@@ -140,7 +149,10 @@ class _Assembler:
         """See what other gateways have received, and take up what those that have died have left behind."""
         self._looked_at = time.monotonic()
         self._inbox.look_around()
-        folders = {folder.name for kind in (self._layout.partial, self._layout.taking) for folder in kind.iterdir()}
+        entries = [entry for kind in (self._layout.partial, self._layout.taking) for entry in kind.iterdir()]
+        for stray in (entry for entry in entries if not entry.is_dir()):
+            set_aside(self._layout, stray, "a file where the folders of gateways lie")
+        folders = {folder.name for folder in entries if folder.is_dir()}
         dead = [name for name in sorted(folders - {self._gateway}) if self._watch.is_dead(name)]
         left = [name for name in dead if any((self._layout.taking / name).glob("*")) or self._has_parts(name)]
         if left:
@@ -155,8 +167,13 @@ class _Assembler:
         """A crash between the rename and the queue leaves a job that nobody knows; a second submission is none."""
         for marker in self._layout.unsent.iterdir():
             record = self._layout.job_folder(marker.name) / "job.json"
-            if marker.name not in self._unsent and record.is_file():
-                self._unsent[marker.name] = SeriesJob.from_mapping(_read(record))
+            if not marker.is_file():
+                set_aside(self._layout, marker, "a folder where the marks of jobs lie")
+            elif marker.name not in self._unsent and record.is_file():
+                try:
+                    self._unsent[marker.name] = SeriesJob.from_mapping(_read(record))
+                except (ValueError, KeyError, TypeError, OSError):
+                    set_aside(self._layout, marker, "the mark of a job whose job.json cannot be read")
 
     def _send(self) -> None:
         from app.jobs.queue import QueueUnavailable  # noqa: PLC0415  likewise
@@ -164,6 +181,7 @@ class _Assembler:
         try:
             for job in tuple(self._unsent.values()):
                 self._queue.submit(job)
+                clear_place(self._layout, self._layout.unsent / job.job_id)
                 (self._layout.unsent / job.job_id).unlink(missing_ok=True)
                 del self._unsent[job.job_id]
             while self._repeats:

@@ -17,13 +17,14 @@ from pydicom import dcmread
 
 from app.gateway.assembly import ArrivingSeries, why_complete
 from app.gateway.copies import settle_with_earlier_jobs
-from app.gateway.kept_file import digest_of
+from app.gateway.kept_file import digest_of, is_kept_file
 from app.jobs.accession import accession_key
 from app.jobs.history import note
 from app.jobs.job import SeriesJob, job_identity
 from app.jobs.layout import PRIVATE_FOLDER, StorageLayout, sync_folder, write_durably
 from app.jobs.lineage import Lineage, lineage_lock, read_lineage, write_lineage
 from app.jobs.names import give_names
+from app.jobs.set_aside import clear_place, ensure_folder, set_aside
 from app.logs import get_logger
 
 _SEPARATOR = "@"  # in names of folders in `taking`: the series' own folder name, then a random one
@@ -52,10 +53,11 @@ class Taker:
         self._layout = layout
         self._packs = packs
         self._own = layout.taking / gateway
-        self._own.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        ensure_folder(layout, self._own)
 
     def claim(self, series: ArrivingSeries) -> Path | None:
         """Move a series to where no instance is placed any more; None where another gateway was faster."""
+        ensure_folder(self._layout, self._own)
         folder = self._own / f"{series.folder}{_SEPARATOR}{uuid.uuid4().hex}"
         try:
             (self._layout.arriving / series.folder).rename(folder)
@@ -64,12 +66,13 @@ class Taker:
         return folder
 
     def take(self, folder: Path, series: ArrivingSeries) -> Taken | None:
-        """Turn a claimed series into a job on the disk; None where the disk is full: it is in the inbox again."""
+        """Turn a claimed series into a job on the disk; None where that cannot be: it is in the inbox again."""
         try:
             with lineage_lock(self._layout):
                 return self._to_job(folder, series)
-        except OSError as fault:
-            log.error("assembly_postponed", series_instance_uid=series.series_instance_uid, reason=fault.strerror)
+        except Exception as fault:  # a full disk, or damage that nothing foresees: other series go on
+            reason = getattr(fault, "strerror", None) or type(fault).__name__
+            log.error("assembly_postponed", series_instance_uid=series.series_instance_uid, reason=reason)
             self._give_back(folder)
             return None
 
@@ -79,22 +82,34 @@ class Taker:
             self._give_back(folder)
 
     def _give_back(self, folder: Path) -> None:
-        name = folder.name.partition(_SEPARATOR)[0]
-        for file in sorted(folder.glob("*/*.dcm")):
-            target = self._layout.arriving / name / file.parent.name
-            for new in (target.parent, target):
-                new.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-            if not (target / file.name).exists():
-                file.rename(target / file.name)
-        shutil.rmtree(folder)
+        if not folder.exists():  # it has become a job
+            return
+        try:
+            name = folder.name.partition(_SEPARATOR)[0]
+            for file in sorted(folder.glob("*/*.dcm")):
+                target = self._layout.arriving / name / file.parent.name
+                for new in (target.parent, target):
+                    ensure_folder(self._layout, new)
+                if not (target / file.name).exists():
+                    file.rename(target / file.name)
+            shutil.rmtree(folder)
+        except OSError as fault:
+            set_aside(self._layout, folder, f"a series that cannot be put back ({fault.strerror})")
 
-    def _to_job(self, folder: Path, series: ArrivingSeries) -> Taken:
+    def _to_job(self, folder: Path, series: ArrivingSeries) -> Taken | None:
         lineage = self._lineage(series)
-        files = {file.stem: digest_of(file) for file in sorted((folder / "input").glob("*.dcm"))}
+        files = self._files(folder)
+        if not files:
+            set_aside(self._layout, folder, "a series of which no instance is left")
+            return None
         came = settle_with_earlier_jobs(self._layout, folder, files, lineage)
         digests = {**lineage.known, **came}
         job = self._job(series, lineage, digests, folder)
-        if self._layout.job_folder(job.job_id).exists():
+        place = self._layout.job_folder(job.job_id)
+        if place.exists() and not place.is_dir():
+            set_aside(self._layout, place, "a file where the folder of a job belongs")
+        clear_place(self._layout, self._layout.unsent / job.job_id)
+        if place.exists():
             self._bring_back(folder, job)
             note(self._layout, job.job_id, "came_again", sender=series.calling_ae_title, instances=len(files))
             self._tell_of_conflicts(job.job_id)
@@ -114,6 +129,16 @@ class Taker:
         note(self._layout, job.job_id, "series_complete", **words, version=job.version, gateway=self._own.name)
         self._tell_of_conflicts(job.job_id)
         return Taken(job, is_repeat=False)
+
+    def _files(self, folder: Path) -> dict[str, str]:
+        """Return SOP Instance UID → digest of what came; what is no instance is set aside."""
+        files = {}
+        for file in sorted((folder / "input").iterdir()):
+            if is_kept_file(file):
+                files[file.stem] = digest_of(file)
+            else:
+                set_aside(self._layout, file, "no instance, among those of a series")
+        return files
 
     def _job(self, series: ArrivingSeries, lineage: Lineage, digests: Mapping[str, str], folder: Path) -> SeriesJob:
         packs = self._packs(series.modality)

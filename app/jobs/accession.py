@@ -9,8 +9,10 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 
 from app.jobs.layout import PRIVATE_FILE, StorageLayout, sync_folder
+from app.jobs.set_aside import set_aside
 
 KEY_BYTES = 32
 DIGEST_DIGITS = 32
@@ -30,9 +32,11 @@ def keyed_digest(layout: StorageLayout, *parts: str) -> str:
 
 def _key(layout: StorageLayout) -> bytes:
     file = layout.root / "accession.key"
-    try:
+    key = b""
+    with suppress(FileNotFoundError, IsADirectoryError):
         key = file.read_bytes()
-    except FileNotFoundError:
+    if len(key) != KEY_BYTES:
+        set_aside(layout, file, "a key that is not one; earlier accession numbers lead to nothing")
         part = layout.root / f".accession.key.{os.getpid()}"
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
         with os.fdopen(descriptor, "wb") as new:

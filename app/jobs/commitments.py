@@ -50,7 +50,7 @@ class CommitmentRecords:
     """
 
     def __init__(self, layout: StorageLayout) -> None:
-        self._folder = layout.root / "commitments"
+        self._folder = layout.commitments
 
     def expect(self, transaction_uid: str) -> None:
         """Note a request before it is sent, so that no answer can come too early."""

@@ -18,6 +18,8 @@ storage/
   accession.key                                 the key of digests that stand for accession numbers and patients
   settings.json, <node>.settings.json           the settings in force, for the processes of the node
   node.log                                      the processes' log, where nobody reads their standard error
+  commitments/<transaction>                     requests for Storage Commitment that wait for their answer
+  damaged/<name>                                what was torn or does not belong where it was found
   queue.sqlite                                  the durable queue, unless it is a PostgreSQL
 
 Several nodes may share one such folder: what is one gateway's own lies in a folder of its name.
@@ -25,6 +27,7 @@ Several nodes may share one such folder: what is one gateway's own lies in a fol
 
 import os
 import threading
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +91,16 @@ class StorageLayout:
         return self.root / "heartbeats"
 
     @property
+    def commitments(self) -> Path:
+        """Folder of the requests for Storage Commitment that wait for their answer."""
+        return self.root / "commitments"
+
+    @property
+    def damaged(self) -> Path:
+        """Folder of what was torn or does not belong where it was found; see `app.jobs.set_aside`."""
+        return self.root / "damaged"
+
+    @property
     def queue_file(self) -> Path:
         """The database of the durable queue."""
         return self.root / "queue.sqlite"
@@ -118,10 +131,13 @@ class StorageLayout:
         return self.job_folder(job_id) / "output" / profile
 
     def create(self) -> None:
-        """Create the folders, readable by this user only."""
-        inbox = (self.partial, self.taking, self.unsent, self.arriving)
-        records = (self.jobs, self.series, self.names, self.discarded, self.heartbeats)
-        for folder in (self.root, self.root / "inbox", *inbox, *records):
+        """Create the folders, readable by this user only; a file in the place of one is moved to `damaged`."""
+        inbox = (self.root / "inbox", self.partial, self.taking, self.unsent, self.arriving)
+        records = (self.jobs, self.series, self.names, self.discarded, self.heartbeats, self.commitments)
+        for folder in (self.root, self.damaged, *inbox, *records):
+            if folder.is_file():
+                aside = self.root if folder == self.damaged else self.damaged
+                folder.rename(aside / f"{folder.name}-{uuid.uuid4().hex[:12]}")
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             folder.chmod(PRIVATE_FOLDER)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from app.jobs.accession import keyed_digest
 from app.jobs.layout import PRIVATE_FILE, StorageLayout, replace_durably
+from app.jobs.set_aside import clear_place, set_aside
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,12 @@ def read_lineage(layout: StorageLayout, name: str) -> Lineage:
     """Return what is on record of a series by its key (or, from version 0.1.0, its UID); empty where it is new."""
     try:
         content = json.loads(_file(layout, name).read_text("ascii"))
+        return Lineage(tuple(map(str, content["job_ids"])), dict(content["digests"] or {}))
     except FileNotFoundError:
         return Lineage()
-    return Lineage(tuple(content["job_ids"]), content["digests"])
+    except (OSError, ValueError, KeyError, TypeError):
+        set_aside(layout, _file(layout, name), "a record of a series that cannot be read; it counts as new")
+        return Lineage()
 
 
 def write_lineage(layout: StorageLayout, name: str, lineage: Lineage) -> None:
@@ -78,6 +82,7 @@ def write_lineage(layout: StorageLayout, name: str, lineage: Lineage) -> None:
 @contextmanager
 def lineage_lock(layout: StorageLayout) -> Iterator[None]:
     """Keep every other process of the nodes that share the folder from changing a record meanwhile."""
+    clear_place(layout, layout.series / ".lock")
     descriptor = os.open(layout.series / ".lock", os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

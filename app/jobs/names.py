@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from app.jobs.accession import accession_key
 from app.jobs.layout import PRIVATE_FILE, SENT_RECORD, StorageLayout
 from app.jobs.lineage import read_lineage
+from app.jobs.set_aside import set_aside
 
 
 def give_names(layout: StorageLayout, job_id: str, names: Iterable[str]) -> None:
@@ -38,6 +39,9 @@ def _named(layout: StorageLayout, name: str) -> list[str]:
     try:
         return (layout.names / name).read_text("ascii").split()
     except FileNotFoundError:
+        return []
+    except (OSError, ValueError):
+        set_aside(layout, layout.names / name, "a name that cannot be read; its earlier jobs are found by their id")
         return []
 
 

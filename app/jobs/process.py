@@ -76,10 +76,10 @@ def read_sign(layout: StorageLayout, process: str, *, now: float | None = None) 
     """
     try:
         age = (time.time() if now is None else now) - _file(layout, process).stat().st_mtime
-        content = json.loads(_file(layout, process).read_text("ascii"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        sign = Sign(**json.loads(_file(layout, process).read_text("ascii")))
+    except (OSError, ValueError, TypeError):  # not there, or damaged: the process writes it anew when it starts
         return None
-    return Sign(**content) if age < DEAD_AFTER_S else None
+    return sign if age < DEAD_AFTER_S else None
 
 
 def read_signs(layout: StorageLayout) -> dict[str, Sign]:
