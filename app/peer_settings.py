@@ -133,7 +133,9 @@ class AccessRule(Frozen):
 class Limits(Frozen):
     """What the Storage SCP bears; beyond it, it declines and goes on.
 
-    associations: at once. connections: open at once, those included that have not asked for anything yet.
+    associations: at once; associations_per_address: of those of one address.
+    connections: open at once, those included that have not asked for anything yet; connections_per_address: likewise.
+    in_flight_mib: of large data sets that are unfinished; in_flight_per_address_mib: likewise.
     request_s: how long a connection may take to ask for an association.
     idle_s: how long an association may be silent.
     instance_mib: largest data set. minimum_free_mib: below this free space nothing more is taken (0xA700).
@@ -141,6 +143,10 @@ class Limits(Frozen):
 
     associations: Annotated[int, Field(ge=1, le=256)] = 32
     connections: Annotated[int, Field(ge=1, le=512)] = 64
+    associations_per_address: Annotated[int, Field(ge=1, le=256)] = 24
+    connections_per_address: Annotated[int, Field(ge=1, le=512)] = 48
+    in_flight_mib: Annotated[int, Field(ge=1)] = 8192
+    in_flight_per_address_mib: Annotated[int, Field(ge=1)] = 4096
     request_s: Annotated[float, Field(gt=0, le=600)] = 30.0
     idle_s: Annotated[float, Field(gt=0, le=86400)] = 300.0
     instance_mib: Annotated[int, Field(ge=1, le=65536)] = 2048

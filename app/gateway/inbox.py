@@ -28,16 +28,17 @@ from app.gateway.instance import (
     DataSetMismatch,
     InboxFull,
     InstanceIdentity,
+    identity_of_file,
     read_identity,
 )
 from app.gateway.kept_file import (
     PREAMBLE_LENGTH,
     digest_of,
-    encoded_data_set,
     is_kept_file,
     is_torn,
     preamble,
 )
+from app.gateway.spool import Spool
 from app.gateway.taking import Taken, Taker
 from app.gateway.wholeness import is_whole, read_places
 from app.jobs.discarded import DiscardedSeries, DiscardRecords
@@ -64,6 +65,7 @@ class ReceivedInstance:
     sop_class_uid, sop_instance_uid: what the request names.
     meta: the prefix `DICM` and File Meta Information, ready to write behind a preamble.
     data_set: the encoded data set, unparsed.
+    spool: where the data set is instead, if it is large; then `meta` and `data_set` are empty.
     """
 
     sop_class_uid: str
@@ -72,6 +74,7 @@ class ReceivedInstance:
     calling_ae_title: str
     meta: bytes
     data_set: bytes
+    spool: Spool | None = None
 
 
 class Inbox:
@@ -132,17 +135,41 @@ class Inbox:
         Raises:
             InboxRefusal: it is not kept; the subclass says why.
         """
-        identity = read_identity(received.data_set, received.transfer_syntax)
+        spool = received.spool
+        syntax = received.transfer_syntax
+        identity = read_identity(received.data_set, syntax) if spool is None else identity_of_file(spool.path, syntax)
         if (identity.sop_class_uid, identity.sop_instance_uid) != (received.sop_class_uid, received.sop_instance_uid):
             raise DataSetMismatch("SOP Class or Instance UID is not the request's; the sender has to mend it")
         reason = discard_reason(self._rules, _told(identity))
         if reason is not None:
             self._discard(identity, received.calling_ae_title, reason)
             return False
-        digest = hashlib.sha256(received.data_set).hexdigest()
-        part = self._write_part(digest, received)
+        if spool is None:
+            digest = hashlib.sha256(received.data_set).hexdigest()
+            part = self._write_part(digest, received)
+        else:
+            digest, part = self._finished(spool), spool.path
         self._place(part, identity, sender=received.calling_ae_title, digest=digest, association=association)
         return True
+
+    def spool(self, meta: bytes) -> Spool:
+        """Return a file for a data set that is too large for memory.
+
+        Raises:
+            InboxFull: there is no room for it.
+        """
+        self._ask_for_room()
+        try:
+            return Spool(self._new_part(), meta)
+        except OSError as fault:
+            raise _cannot_write(fault) from fault
+
+    def _finished(self, spool: Spool) -> str:
+        self._ask_for_room()
+        try:
+            return spool.finish()
+        except OSError as fault:
+            raise _cannot_write(fault) from fault
 
     def association_ended(self, association: int, *, in_order: bool) -> None:
         """Note that an association is gone; `in_order` means by A-RELEASE."""
@@ -263,17 +290,18 @@ class Inbox:
                     self._series[series.folder] = replace(series, is_whole=answer)
 
     def _write_part(self, digest: str, received: ReceivedInstance) -> Path:
-        free = shutil.disk_usage(self._layout.root).free
-        if free < self._minimum_free_bytes:
-            raise InboxFull(f"{free >> 20} MiB free in {self._layout.root}; make room, senders will try again")
+        self._ask_for_room()
         try:
             part = self._new_part()
             write_durably(part, preamble(digest), received.meta, received.data_set)
         except OSError as fault:
-            raise InboxFull(
-                f"cannot write: {fault.strerror}; make room or mend the disk of the storage folder"
-            ) from fault
+            raise _cannot_write(fault) from fault
         return part
+
+    def _ask_for_room(self) -> None:
+        free = shutil.disk_usage(self._layout.root).free
+        if free < self._minimum_free_bytes:
+            raise InboxFull(f"{free >> 20} MiB free in {self._layout.root}; make room, senders will try again")
 
     def _new_part(self) -> Path:
         """Return an empty file whose name is on the disk; names are made and synced many at a time."""
@@ -323,7 +351,7 @@ class Inbox:
                 part.unlink()
                 return
             meta = read_file_meta_info(part)
-            identity = read_identity(encoded_data_set(part), meta.TransferSyntaxUID)
+            identity = identity_of_file(part, meta.TransferSyntaxUID)
             self._move_into(self._folder(self._key(identity)), part, identity.sop_instance_uid, digest_of(part))
         except Exception as fault:  # whatever a damaged file makes a reader raise
             set_aside(self._layout, part, f"no instance that was being written ({type(fault).__name__})")
@@ -345,7 +373,7 @@ class Inbox:
         for file in sorted((folder / "input").glob("*.dcm")):
             try:
                 meta = read_file_meta_info(file)
-                identity = read_identity(encoded_data_set(file), meta.TransferSyntaxUID)
+                identity = identity_of_file(file, meta.TransferSyntaxUID)
             except FileNotFoundError:  # taken by another gateway meanwhile
                 continue
             except Exception as fault:  # whatever a damaged file makes a reader raise
@@ -395,3 +423,7 @@ def _told(identity: InstanceIdentity) -> Dataset:
     header.Modality, header.Manufacturer = identity.modality, identity.manufacturer
     header.SOPClassUID = UID(identity.sop_class_uid)
     return header
+
+
+def _cannot_write(fault: OSError) -> InboxFull:
+    return InboxFull(f"cannot write: {fault.strerror}; make room or mend the disk of the storage folder")

@@ -7,9 +7,15 @@ InboxRefusal            the instance is not kept; the sender gets a failure stat
 └── UnsafeUID           a UID that is none, and that shall not become a file name
 """
 
+import io
 import re
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
 
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
@@ -17,11 +23,15 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from app.gateway.kept_file import data_set_start, encoded_data_set
 from models.errors import SpondylError
 from operators.dicom.bounds import inflate, swells
 
 # PS3.5 section 9.1, as far as a file name is concerned: begins with a digit, so never `.` or `..`.
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
+LARGEST_DEFLATED = 64 << 20
+_LARGEST_PIECE = 1 << 20
+_one_inflates = threading.Lock()  # it has to be held in memory
 _HEADER_BYTES = 16 << 20  # the identifiers lie within them
 _LAST_TAG_READ = 0x0020000E  # Series Instance UID
 _LAST_BEFORE_PIXELS = 0x7FE00000
@@ -95,11 +105,25 @@ def read_identity(data_set: bytes, transfer_syntax: UID) -> InstanceIdentity:
         DataSetUnreadable: it cannot be decoded, or an identifier is missing.
         UnsafeUID: an identifier is not a UID.
     """
+    return _identity(partial(_read_header, data_set, transfer_syntax))
+
+
+def identity_of_file(file: Path, transfer_syntax: UID) -> InstanceIdentity:
+    """Read the identifiers of a file of the inbox, of which only a little is held in memory.
+
+    Raises:
+        DataSetUnreadable: it cannot be decoded, or an identifier is missing.
+        UnsafeUID: an identifier is not a UID.
+    """
+    return _identity(partial(_read_file, file, transfer_syntax))
+
+
+def _identity(read: Callable[[int], Dataset]) -> InstanceIdentity:
     try:
-        header = _read_header(data_set, transfer_syntax, stop_after=_LAST_TAG_READ)
+        header = read(_LAST_TAG_READ)
         if any(name not in header for name in _TAGS_READ if name.endswith("UID")):
             # Elements out of order (PS3.5 7.1): a high group before the identifiers ended the first look.
-            header = _read_header(data_set, transfer_syntax, stop_after=_LAST_BEFORE_PIXELS)
+            header = read(_LAST_BEFORE_PIXELS)
         values = {name: _text(header, name) for name in _TAGS_READ}
     except Exception as fault:  # whatever a malformed data set makes a decoder raise
         reason = f"the data set cannot be decoded ({type(fault).__name__}); look at it at the sender"
@@ -121,13 +145,38 @@ def read_identity(data_set: bytes, transfer_syntax: UID) -> InstanceIdentity:
     )
 
 
-def _read_header(data_set: bytes, transfer_syntax: UID, *, stop_after: int) -> Dataset:
+def _read_header(data_set: bytes, transfer_syntax: UID, stop_after: int) -> Dataset:
     if transfer_syntax == DeflatedExplicitVRLittleEndian:
         if swells(data_set):
             raise ValueError("more than is taken once it is inflated")
         data_set = inflate(data_set, at_most=_HEADER_BYTES)
+    return _read(BytesIO(data_set), transfer_syntax, stop_after)
+
+
+def _read_file(file: Path, transfer_syntax: UID, stop_after: int) -> Dataset:
+    start = data_set_start(file)
+    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+        if file.stat().st_size - start > LARGEST_DEFLATED:
+            raise ValueError("a deflated data set of more than is taken")
+        with _one_inflates:
+            return _read_header(encoded_data_set(file), transfer_syntax, stop_after)
+    with _Header(io.FileIO(file)) as opened:
+        opened.seek(start)
+        return _read(opened, transfer_syntax, stop_after)
+
+
+class _Header(io.BufferedReader):
+    """A file of which nobody reads a large piece at once: no identifier is one."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= _LARGEST_PIECE:
+            raise ValueError("an element before the identifiers is too large to be read")
+        return super().read(size)
+
+
+def _read(source: BinaryIO, transfer_syntax: UID, stop_after: int) -> Dataset:
     return read_dataset(
-        BytesIO(data_set),
+        source,
         is_implicit_VR=transfer_syntax.is_implicit_VR,
         is_little_endian=transfer_syntax.is_little_endian,
         stop_when=lambda tag, _vr, _length: tag > stop_after,

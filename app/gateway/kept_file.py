@@ -74,13 +74,20 @@ def is_kept_file(file: Path) -> bool:
         return False
 
 
+def data_set_start(file: Path) -> int:
+    """Return how many bytes of a file lie before its data set."""
+    with file.open("rb") as opened:
+        head = opened.read(_META_STARTS_AT)
+    return _META_STARTS_AT + int.from_bytes(head[_META_LENGTH_AT:], "little")
+
+
 def encoded_data_set(file: Path) -> bytes:
     """Return the data set of a file, unparsed."""
-    content = file.read_bytes()
-    meta_length = int.from_bytes(content[_META_LENGTH_AT:_META_STARTS_AT], "little")
-    return content[_META_STARTS_AT + meta_length :]
+    return file.read_bytes()[data_set_start(file) :]
 
 
 def is_torn(file: Path) -> bool:
     """Say whether a file is not what its digest says: power or process went while it was being written."""
-    return hashlib.sha256(encoded_data_set(file)).hexdigest() != digest_of(file)
+    with file.open("rb") as opened:
+        opened.seek(data_set_start(file))
+        return hashlib.file_digest(opened, "sha256").hexdigest() != digest_of(file)

@@ -17,12 +17,13 @@ from pynetdicom.association import Association
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from app.gateway.access import Access
-from app.gateway.upper_layer import GuardedSocket, Keep, OneThreadAssociation
+from app.gateway.upper_layer import GuardedSocket, Keeper, OneThreadAssociation, hang_up
 from app.logs import get_logger
 from app.peer_settings import Limits
 
 ASSOCIATE_REQUEST = 0x01  # PS3.8 Table 9-11: the type of the first PDU of every association
 TELL_EVERY_S = 60.0
+SILENT_AT_LEAST_S = 1.0  # a connection that is younger is not ended for another
 TOLD_AT_A_TIME = 100  # lines about declined connections; an address may be claimed by anybody within a network
 OTHERS = "others"
 TOO_LATE = "no association was asked for within node.limits.request_s"
@@ -36,7 +37,7 @@ class GuardedHandler(RequestHandler):
     server: "Listener"
 
     def _create_association(self) -> Association:
-        association = OneThreadAssociation(self.ae, self.server.keep)
+        association = OneThreadAssociation(self.ae, self.server.keeper)
         association._server = self.server
         association.name = f"AcceptorThread@{self.client_address[0]}"  # pynetdicom knows its own by this name
         transport = GuardedSocket(association, client_socket=self.request)
@@ -68,7 +69,7 @@ class Listener(ThreadedAssociationServer):
         access: who may connect.
         limits: how many and how long.
         tls: context of the connections, or None for the plain protocol.
-        keep: keeps an instance and returns the status.
+        keeper: takes the instances.
         **kwargs: of pynetdicom's server.
     """
 
@@ -76,14 +77,14 @@ class Listener(ThreadedAssociationServer):
     request_queue_size = 128
 
     def __init__(
-        self, *args: Any, access: Access, limits: Limits, tls: ssl.SSLContext | None, keep: Keep, **kwargs: Any
+        self, *args: Any, access: Access, limits: Limits, tls: ssl.SSLContext | None, keeper: Keeper, **kwargs: Any
     ) -> None:
         self.limits = limits
-        self.keep = keep
+        self.keeper = keeper
         self._access = access
         self._tls = tls
         self._lock = threading.Lock()
-        self._waiting: dict[socket.socket, float] = {}  # connections without an association → their time limit
+        self._waiting: dict[socket.socket, tuple[float, str]] = {}  # without an association → time limit, address
         self._associations: dict[Association, float] = {}  # → time limit of those that are not established
         self._declined: Counter[tuple[str, str]] = Counter()  # address and reason
         self._tell_at = 0.0
@@ -99,11 +100,11 @@ class Listener(ThreadedAssociationServer):
         if association.dul.socket is not None and association.dul.socket.socket is not None:
             association.dul.socket.socket.settimeout(self.limits.idle_s)
 
-    @property
-    def established_count(self) -> int:
-        """How many associations are established."""
+    def established_count(self, address: str | None = None) -> int:
+        """Return how many associations are established, of one address or in all."""
         with self._lock:
-            return sum(association.is_established for association in self._associations)
+            established = [each.requestor.address_info for each in self._associations if each.is_established]
+        return sum(address is None or (each is not None and each.address == address) for each in established)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Say whether a connection may stay; asked in the listening thread, before it costs anything."""
@@ -111,7 +112,7 @@ class Listener(ThreadedAssociationServer):
             self._associations = {each: limit for each, limit in self._associations.items() if not _has_ended(each)}
             reason = self._objection(client_address[0])
             if reason is None:
-                self._waiting[request] = time.monotonic() + self.limits.request_s
+                self._waiting[request] = (time.monotonic() + self.limits.request_s, client_address[0])
         if reason is not None:
             self._decline(client_address[0], reason)
         return reason is None
@@ -120,9 +121,24 @@ class Listener(ThreadedAssociationServer):
         """Return why another connection from an address may not stay."""
         if not self._access.admits_address(address):
             return "no rule of node.access covers the address"
-        if len(self._waiting) + len(self._associations) >= self.limits.connections:
+        held = [each.requestor.address_info for each in self._associations]
+        own = sum(each is not None and each.address == address for each in held)
+        own += sum(holder == address for _, holder in self._waiting.values())
+        if own >= self.limits.connections_per_address and not self._make_room(address):
+            return "node.limits.connections_per_address are open already"
+        if len(self._waiting) + len(held) >= self.limits.connections and not self._make_room(None):
             return "node.limits.connections are open already"
         return None
+
+    def _make_room(self, address: str | None) -> bool:
+        """End the connection, of an address or of any, that has been silent for longest; say whether there was one."""
+        silent = {each: limit for each, (limit, holder) in self._waiting.items() if address in (None, holder)}
+        oldest = min(silent, key=lambda each: silent[each], default=None)
+        if oldest is None or silent[oldest] - self.limits.request_s > time.monotonic() - SILENT_AT_LEAST_S:
+            return False
+        del self._waiting[oldest]
+        hang_up(oldest)
+        return True
 
     def _decline(self, address: str, reason: str) -> None:
         with self._lock:
@@ -143,10 +159,13 @@ class Listener(ThreadedAssociationServer):
             reason = f"{getattr(fault, 'reason', None) or type(fault).__name__}"
         finally:
             with self._lock:
-                limits = [self._waiting.pop(each, None) for each in (connection, request)]
+                own = self._waiting.pop(connection, None) or self._waiting.pop(request, None)
             if reason is not None:
-                is_late = any(limit is not None and limit < time.monotonic() for limit in limits)
-                self._decline(client_address[0], TOO_LATE if is_late else reason)
+                if own is None:
+                    reason = "silent for longest when there was room for no other connection"
+                elif own[0] < time.monotonic():
+                    reason = TOO_LATE
+                self._decline(client_address[0], reason)
                 self.shutdown_request(connection)
 
     def service_actions(self) -> None:
@@ -154,13 +173,13 @@ class Listener(ThreadedAssociationServer):
         super().service_actions()
         now = time.monotonic()
         with self._lock:
-            late: list[socket.socket | None] = [each for each, limit in self._waiting.items() if limit < now]
+            late: list[socket.socket | None] = [each for each, (limit, _) in self._waiting.items() if limit < now]
             for association, limit in self._associations.items():
                 if limit < now and not association.is_established and association.dul.socket is not None:
                     cast(OneThreadAssociation, association).dul.reason = TOO_LATE
                     late.append(association.dul.socket.socket)
         for connection in late:
-            _hang_up(connection)  # wakes the thread that reads from it
+            hang_up(connection)  # wakes the thread that reads from it
         if now > self._tell_at and self._tell_declined():
             self._tell_at = now + TELL_EVERY_S
 
@@ -189,7 +208,8 @@ class Listener(ThreadedAssociationServer):
             return request
         secured = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
         with self._lock:  # the plain one is empty from here on
-            self._waiting[secured] = self._waiting.pop(request)
+            if request in self._waiting:  # else it has just been ended
+                self._waiting[secured] = self._waiting.pop(request)
         secured.do_handshake()
         return secured
 
@@ -205,11 +225,3 @@ class Listener(ThreadedAssociationServer):
 
 def _has_ended(association: Association) -> bool:
     return association.ident is not None and not association.is_alive()
-
-
-def _hang_up(connection: socket.socket | None) -> None:
-    try:
-        if connection is not None:
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # not TLS' own, which another thread may be in
-    except OSError:  # it went by itself
-        return

@@ -29,6 +29,7 @@ from app.gateway.instance import (
 )
 from app.gateway.kept_file import file_meta
 from app.gateway.listener import GuardedHandler, Listener
+from app.gateway.spool import IN_MEMORY_BYTES, InFlight
 from app.gateway.store_message import C_STORE_REQUEST, StoreRequest
 from app.gateway.tls import server_context
 from app.gateway.transfer_syntaxes import accepted_for, preferred
@@ -102,14 +103,16 @@ def start_storage_scp(inbox: Inbox, node: Node, *, commitments: CommitmentRecord
             sop_class = str(context.abstract_syntax)
             entity.add_supported_context(sop_class, list(accepted_for(sop_class)))
     access = Access(node)
-    reception = _Reception(inbox, access, commitments)
+    limits = node.limits
+    in_flight = InFlight(most=limits.in_flight_mib << 20, most_per_address=limits.in_flight_per_address_mib << 20)
+    reception = _Reception(inbox, access, commitments, in_flight)
     made = entity.make_server(
         (node.host, node.port),
         evt_handlers=reception.handlers(),
         server_class=Listener,
         request_handler=GuardedHandler,
         access=access,
-        keep=reception.keep,
+        keeper=reception,
         limits=node.limits,
         tls=server_context(node.tls) if node.tls is not None else None,
     )
@@ -123,8 +126,9 @@ def start_storage_scp(inbox: Inbox, node: Node, *, commitments: CommitmentRecord
 class _Reception:
     """The handlers of one SCP."""
 
-    def __init__(self, inbox: Inbox, access: Access, commitments: CommitmentRecords) -> None:
+    def __init__(self, inbox: Inbox, access: Access, commitments: CommitmentRecords, in_flight: InFlight) -> None:
         self._inbox = inbox
+        self._in_flight = in_flight
         self._access = access
         self._commitments = commitments
 
@@ -157,8 +161,10 @@ class _Reception:
         rejection = self._access.rejection(called=request.called_ae_title, calling=request.calling_ae_title, host=host)
         if rejection is not None:
             reason, answer = rejection.sentence, (0x01, 0x01, rejection.diagnostic)  # rejected for good, by the user
-        elif listener.established_count >= listener.limits.associations:
+        elif listener.established_count() >= listener.limits.associations:
             reason, answer = "node.limits.associations are open already", LOCAL_LIMIT
+        elif listener.established_count(host) >= listener.limits.associations_per_address:
+            reason, answer = "node.limits.associations_per_address are open already", LOCAL_LIMIT
         else:
             declined = _choose_syntaxes(event.assoc)
             if declined:
@@ -183,20 +189,43 @@ class _Reception:
 
     def keep(self, association: Association, instance: IncomingInstance) -> int:
         """Keep an instance, and return the status."""
+        if instance.refused is not None:
+            cast(GuardedSocket, association.dul.socket).handled()
+            return instance.refused
         received = _received(association, instance)
         try:
             kept = self._inbox.accept(received, id(association))
         except InboxRefusal as refusal:
-            status = STATUS_FOR[type(refusal)]
-            log.warning("instance_refused", status=f"0x{status:04X}", reason=str(refusal))
-            return status
+            return _status(refusal)
         except Exception as fault:  # one instance must not end its association, nor go without an answer
             log.error("instance_failed", sop_instance_uid=received.sop_instance_uid, fault=type(fault).__name__)
             return PROCESSING_FAILURE
         finally:
+            self.dropped(association, instance)
             cast(GuardedSocket, association.dul.socket).handled()
         log.debug("instance_kept" if kept else "instance_ignored", sop_instance_uid=received.sop_instance_uid)
         return SUCCESS
+
+    def spill(self, association: Association, instance: IncomingInstance) -> None:
+        """Let an instance that is large go on in a file; where there is no room it is refused."""
+        try:
+            instance.spill(self._inbox.spool(_meta(association, instance)))
+        except InboxRefusal as refusal:
+            instance.refuse(_status(refusal))
+            return
+        self.grown(association, IN_MEMORY_BYTES)
+
+    def grown(self, association: Association, count: int) -> None:
+        """Hold the budget of what is unfinished."""
+        address = cast(AddressInformation, association.requestor.address_info).address
+        end = cast(OneThreadAssociation, association).dul.end
+        self._in_flight.grow(id(association), count, address=address, end=end)
+
+    def dropped(self, association: Association, instance: IncomingInstance) -> None:
+        """Remove the file of an instance that has not become one of the inbox."""
+        self._in_flight.release(id(association))
+        if instance.spool is not None:
+            instance.spool.discard()
 
     def _store(self, event: Event) -> int:
         """Keep what has come by pynetdicom's way."""
@@ -222,6 +251,12 @@ class _Reception:
         self._inbox.association_ended(id(event.assoc), in_order=in_order)
 
 
+def _status(refusal: InboxRefusal) -> int:
+    status = STATUS_FOR[type(refusal)]
+    log.warning("instance_refused", status=f"0x{status:04X}", reason=str(refusal))
+    return status
+
+
 def _choose_syntaxes(association: Association) -> list[str]:
     """Leave one transfer syntax, ours to choose, in each context that is proposed; return those without any."""
     supported = {
@@ -245,22 +280,24 @@ def _fits(uid: str) -> tuple[bool, str]:
     return 0 < len(uid) <= LONGEST_UID, "must have 1 to 64 characters"
 
 
-def _received(association: Association, instance: IncomingInstance) -> ReceivedInstance:
+def _meta(association: Association, instance: IncomingInstance) -> bytes:
     entity = association.ae
-    request = instance.request
-    sender = association.requestor.ae_title
-    meta = file_meta(
-        sop_class_uid=request.sop_class_uid,
-        sop_instance_uid=request.sop_instance_uid,
+    return file_meta(
+        sop_class_uid=instance.request.sop_class_uid,
+        sop_instance_uid=instance.request.sop_instance_uid,
         transfer_syntax=instance.transfer_syntax,
         implementation=(str(entity.implementation_class_uid), str(entity.implementation_version_name)),
-        sender=sender,
+        sender=association.requestor.ae_title,
     )
+
+
+def _received(association: Association, instance: IncomingInstance) -> ReceivedInstance:
     return ReceivedInstance(
-        sop_class_uid=request.sop_class_uid,
-        sop_instance_uid=request.sop_instance_uid,
+        sop_class_uid=instance.request.sop_class_uid,
+        sop_instance_uid=instance.request.sop_instance_uid,
         transfer_syntax=instance.transfer_syntax,
-        calling_ae_title=sender,
-        meta=meta,
+        calling_ae_title=association.requestor.ae_title,
+        meta=_meta(association, instance) if instance.spool is None else b"",
         data_set=instance.data_set,
+        spool=instance.spool,
     )

@@ -8,12 +8,12 @@ requests where they come in. The states and actions (PS3.8 section 9.2) and all 
 
 import os
 import select
+import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
 from io import BytesIO
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from pydicom.uid import UID
 from pynetdicom import evt
@@ -23,11 +23,13 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket
 
 from app.gateway.association_request import RequestInvalid, plain_request, version_is_supported
+from app.gateway.spool import IN_MEMORY_BYTES, Spool
 from app.gateway.store_message import Fragment, StoreRequest, fragments_of, read_store_request, store_response
 from app.logs import get_logger
 
 LARGEST_PDU = 1 << 20  # this node asks for less; an association request with 128 contexts stays below it
 RECEIVED_AT_A_TIME = 1 << 18  # two of the largest PDUs that this node asks for
+LARGEST_IN_MEMORY = 16 << 20  # of messages that pynetdicom collects; a report of commitment is some 100 kB
 QUIET_WAIT_S = 0.05
 FULL_WAIT_S = 0.001
 _HEADER_LENGTH = 6  # PS3.8 section 9.3.1: type, a reserved byte, length
@@ -96,6 +98,8 @@ class GuardedSocket(AssociationSocket):
         self._unhandled += count
         if count > LARGEST_PDU:
             raise BeyondLimits(f"a PDU of {count} bytes; the largest that is taken has {LARGEST_PDU}")
+        if self._unhandled > LARGEST_IN_MEMORY and self.assoc.dimse.message is not None:  # pynetdicom collects it
+            raise BeyondLimits(f"a message other than a plain C-STORE request, of more than {LARGEST_IN_MEMORY} bytes")
         if self._unhandled > self.largest_message:
             raise BeyondLimits(f"a message of more than {self.largest_message} bytes (node.limits.instance_mib)")
         if self._start + count > len(self._buffer):
@@ -135,8 +139,12 @@ class IncomingInstance:
 
     request: names it.
     transfer_syntax: how its data set is encoded.
-    data_set: what has come already.
+    spool: where a large data set is; None as long as it is small.
+    refused: the status where it is decided already that it will not be kept.
     """
+
+    spool: Spool | None = None
+    refused: int | None = None
 
     def __init__(
         self, request: StoreRequest, context_id: int, transfer_syntax: UID, data_set: BytesIO | None = None
@@ -149,20 +157,53 @@ class IncomingInstance:
 
     @property
     def data_set(self) -> bytes:
-        """The encoded data set, as far as it has come."""
+        """The encoded data set, as far as it is held in memory."""
         return self._data_set.getvalue()
+
+    def spill(self, spool: Spool) -> None:
+        """Go on in a file."""
+        spool.write(self._data_set.getbuffer())
+        self._data_set = BytesIO()
+        self.spool = spool
+
+    def refuse(self, status: int) -> None:
+        """Let go what has come, and what comes."""
+        self._data_set = BytesIO()
+        self.refused = status
 
     def takes(self, fragment: Fragment) -> bool:
         """Take the command, once, or the next fragment of the data set; False where it belongs to something else."""
         if fragment.is_command == self._is_announced or fragment.context_id != self.context_id:
             return False
         self._is_announced = True
-        if not fragment.is_command:
+        if fragment.is_command or self.refused is not None:
+            return True
+        if self.spool is None:
             self._data_set.write(fragment.data)
+        else:
+            self.spool.write(fragment.data)
         return True
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it is held in memory and should not be any longer."""
+        return self.spool is None and self._data_set.tell() > IN_MEMORY_BYTES
 
-Keep = Callable[[Association, IncomingInstance], int]  # → Status
+
+class Keeper(Protocol):
+    """Where the instances go that come in; none of it raises."""
+
+    def keep(self, association: Association, instance: IncomingInstance) -> int:
+        """Keep an instance, and return the status."""
+
+    def spill(self, association: Association, instance: IncomingInstance) -> None:
+        """Let an instance that is large go on in a file; where there is no room it is refused."""
+
+    def grown(self, association: Association, count: int) -> None:
+        """Note that so many bytes of an unfinished instance have come into its file."""
+
+    def dropped(self, association: Association, instance: IncomingInstance) -> None:
+        """Forget an instance that will not be finished."""
 
 
 class InlineProvider(DULServiceProvider):
@@ -291,7 +332,21 @@ class InlineProvider(DULServiceProvider):
             if fragment.is_last and not fragment.is_command:
                 self._finish(self._instance)
                 self._instance = None
+            elif self._instance.spool is not None:
+                self._keeper.grown(self.assoc, len(fragment.data))
+            elif self._instance.is_large:
+                self._keeper.spill(self.assoc, self._instance)
         return True
+
+    @property
+    def _keeper(self) -> Keeper:
+        return cast(OneThreadAssociation, self.assoc).keeper
+
+    def drop_unfinished(self) -> None:
+        """Forget an instance that will not be finished."""
+        if self._instance is not None:
+            self._keeper.dropped(self.assoc, self._instance)
+            self._instance = None
 
     def _begun(self, command: Fragment) -> IncomingInstance | None:
         """Return the instance that a command announces, if it is of the plain kind."""
@@ -305,8 +360,22 @@ class InlineProvider(DULServiceProvider):
         return IncomingInstance(request, command.context_id, context.transfer_syntax[0])
 
     def _finish(self, instance: IncomingInstance) -> None:
-        status = cast(OneThreadAssociation, self.assoc).keep(self.assoc, instance)
+        status = self._keeper.keep(self.assoc, instance)
         cast(GuardedSocket, self.socket).send(store_response(instance.request, instance.context_id, status))
+
+    def end(self, reason: str) -> None:
+        """End the association from another thread: the connection is shut, and its own thread sees it."""
+        self.reason = reason
+        hang_up(None if self.socket is None else self.socket.socket)
+
+
+def hang_up(connection: socket.socket | None) -> None:
+    """Shut a connection, so that the thread that reads from it wakes."""
+    try:
+        if connection is not None:
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # not TLS' own, which another thread may be in
+    except OSError:  # it went by itself
+        return
 
 
 class OneThreadAssociation(Association):
@@ -314,12 +383,12 @@ class OneThreadAssociation(Association):
 
     Args:
         entity: as which it answers.
-        keep: keeps an instance and returns the status; must not raise.
+        keeper: takes the instances.
     """
 
-    def __init__(self, entity: ApplicationEntity, keep: Keep) -> None:
+    def __init__(self, entity: ApplicationEntity, keeper: Keeper) -> None:
         super().__init__(entity, "acceptor")
-        self.keep = keep
+        self.keeper = keeper
         self.dul: InlineProvider = InlineProvider(self)
         self.acse_timeout = entity.acse_timeout  # the new provider's timers learn them by this
         self.network_timeout = entity.network_timeout
@@ -330,12 +399,15 @@ class OneThreadAssociation(Association):
             super().run_reactor()
         except Exception as fault:  # the thread would end and leave the connection open
             self.dul.break_off(fault)
+        finally:
+            self.dul.drop_unfinished()
 
     def _run_reactor(self) -> None:
         while not self._kill:
             context, message = self.dimse.msg_queue.get() if self.dimse.msg_queue.qsize() else (None, None)
             if message is not None and context is not None:
                 self._serve_request(message, context)
+                cast(GuardedSocket, self.dul.socket).handled()
             elif self.acse.is_release_requested():
                 self.acse.send_release(is_response=True)
                 self.is_released = True

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataset import FileDataset
 from structlog.testing import capture_logs
 
 from app.gateway.inbox import Inbox
@@ -18,9 +19,9 @@ from tests.received import received
 Damage = Callable[[Path], None]
 
 
-def study(number: int, **options: object) -> object:
+def study(number: int) -> FileDataset:
     """Return a radiograph of a study of its own."""
-    image = made_dx(np.full((4, 4), number / 20), **options)  # type: ignore[arg-type]
+    image = made_dx(np.full((4, 4), number / 20))
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         setattr(image, name, made_uid(name, number))
     image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
@@ -51,7 +52,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     jobs_of(inbox, 1)  # job, records of series and names, mark for the queue
     inbox.accept(received(study(2)), 2)
     other = study(2)
-    other.PixelData = bytes(len(other.PixelData))  # type: ignore[attr-defined]
+    other.PixelData = bytes(len(other.PixelData))
     inbox.accept(received(other), 2)  # a copy in conflict
     inbox.accept(received(study(3)), 3)
     arriving = next(folder for folder in layout.arriving.iterdir() if not (folder / "aside").exists())
