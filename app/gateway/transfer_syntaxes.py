@@ -22,6 +22,8 @@ from pydicom.uid import (
 )
 from pynetdicom import ALL_TRANSFER_SYNTAXES
 
+from operators.dicom import jpeg_decoders  # noqa: F401  adds decoders to pydicom
+
 NATIVE = (ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian)
 DEFLATED_IMAGE_FRAME = UID("1.2.840.10008.1.2.8.1")
 # Their frames are never decoded here: they are acknowledged and not kept.
