@@ -67,6 +67,7 @@ class Destination(_AnyDestination):
     tls: None: the plain protocol.
     proof: how it is asked whether it keeps them; `auto` takes what it offers, Storage Commitment first; with
         `none` its statuses are believed.
+    commitment_minutes: how long `auto` waits for the report of a Storage Commitment before it takes C-FIND.
     """
 
     kind: Literal["c-store"] = "c-store"
@@ -75,6 +76,7 @@ class Destination(_AnyDestination):
     port: PeerPort
     tls: ClientTls | None = None
     proof: Literal["auto", "storage-commitment", "c-find", "none"] = "auto"
+    commitment_minutes: Annotated[float, Field(gt=0, le=10_080)] = 20.0
 
     @property
     def where(self) -> str:

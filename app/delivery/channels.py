@@ -2,13 +2,21 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 from pydicom.uid import generate_uid
 
 from app.delivery.association import Peer, echo
-from app.delivery.commitment import Offer, PeerAway, ask_commitment, find_instances, offers_of
+from app.delivery.commitment import (
+    CommitmentDeclined,
+    Offer,
+    PeerAway,
+    ask_commitment,
+    find_instances,
+    offers_of,
+)
 from app.delivery.destinations import Fate
 from app.delivery.instances import InstanceOutcome, InstanceToSend
 from app.delivery.storage_scu import store
@@ -119,34 +127,64 @@ def _prove_at_peer(
     calling_ae_title: str,
     records: CommitmentRecords,
 ) -> Proof:
+    peer = peer_of(destination)
     if earlier is not None and earlier.transaction_uid:
-        known = _answered(instances, earlier, records)
+        known = _answered(instances, earlier, records, _patience_s(destination))
         if known is not None:
             return known
         records.forget([earlier.transaction_uid])
-    peer = peer_of(destination)
+        if destination.proof == "auto":
+            minutes = f"{destination.commitment_minutes:g} min"
+            silence = f"{peer.ae_title} has not reported on Storage Commitment in {minutes}"
+            return _without_commitment(destination, instances, silence, calling_ae_title)
     offer = _chosen(destination, offers_of(peer, calling_ae_title=calling_ae_title))
     if offer is None:
         return Proof("unavailable", _unavailable(destination))
     if offer is Offer.FIND:
         return _read_back(instances, find_instances(instances, peer, calling_ae_title=calling_ae_title), "C-FIND")
-    asked = Proof("waiting", "storage commitment was asked for", (), str(generate_uid(prefix=None)), time.time())
+    now = time.time()
+    sentence = f"asked {peer.ae_title} for Storage Commitment at {datetime.fromtimestamp(now, UTC):%H:%M} UTC"
+    asked = Proof("waiting", sentence, (), str(generate_uid(prefix=None)), now)
     records.expect(asked.transaction_uid)
-    ask_commitment(
-        instances,
-        peer,
-        calling_ae_title=calling_ae_title,
-        transaction_uid=asked.transaction_uid,
-        listener=records.record,
-    )
-    return _answered(instances, asked, records) or asked
+    try:
+        ask_commitment(
+            instances,
+            peer,
+            calling_ae_title=calling_ae_title,
+            transaction_uid=asked.transaction_uid,
+            listener=records.record,
+        )
+    except CommitmentDeclined as fault:
+        records.forget([asked.transaction_uid])
+        if destination.proof != "auto":
+            raise
+        return _without_commitment(destination, instances, str(fault), calling_ae_title)
+    return _answered(instances, asked, records, _patience_s(destination)) or asked
 
 
-def _answered(instances: Sequence[InstanceToSend], asked: Proof, records: CommitmentRecords) -> Proof | None:
-    """Return what an answer says, the request itself while there is time, or None where it is to be asked anew."""
+def _patience_s(destination: Destination) -> float:
+    """Return how long a report is waited for before something else is done: another proof, or the same question."""
+    return destination.commitment_minutes * 60 if destination.proof == "auto" else ASK_AGAIN_AFTER_S
+
+
+def _without_commitment(
+    destination: Destination, instances: Sequence[InstanceToSend], why: str, calling_ae_title: str
+) -> Proof:
+    """Prove by C-FIND where it is offered, else say that nothing can be proven."""
+    peer = peer_of(destination)
+    if Offer.FIND not in offers_of(peer, calling_ae_title=calling_ae_title):
+        return Proof("unavailable", f"{why}, and offers no C-FIND; `proof: none` would believe its statuses")
+    found = _read_back(instances, find_instances(instances, peer, calling_ae_title=calling_ae_title), "C-FIND")
+    return replace(found, sentence=f"{found.sentence} ({why})")
+
+
+def _answered(
+    instances: Sequence[InstanceToSend], asked: Proof, records: CommitmentRecords, patience_s: float
+) -> Proof | None:
+    """Return what an answer says, the request itself while there is time, or None where it has come to nothing."""
     answer = records.answer(asked.transaction_uid)
     if answer is None:
-        return asked if time.time() - asked.asked_at < ASK_AGAIN_AFTER_S else None
+        return asked if time.time() - asked.asked_at < patience_s else None
     records.forget([asked.transaction_uid])
     return _read_back(instances, frozenset(answer.kept), "Storage Commitment")
 

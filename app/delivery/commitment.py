@@ -38,6 +38,10 @@ class PeerAway(SpondylError):
     """The destination could not be asked; trying again may help."""
 
 
+class CommitmentDeclined(PeerAway):
+    """The destination declines a request for Storage Commitment, or does not answer it; another proof may do."""
+
+
 class Offer(StrEnum):
     """What a destination offers by which the keeping of instances can be proven."""
 
@@ -76,7 +80,8 @@ def ask_commitment(
         listener: told of the answer if it comes at once.
 
     Raises:
-        PeerAway: it cannot be asked, or declines the request.
+        CommitmentDeclined: it declines the request, or does not answer it.
+        PeerAway: it cannot be asked.
     """
     answered = threading.Event()
 
@@ -96,7 +101,7 @@ def ask_commitment(
         )
         if status is None or "Status" not in status or status.Status != 0:
             words = f"0x{status.Status:04X}" if status and "Status" in status else "no answer"
-            raise PeerAway(f"{peer.ae_title} declined the request for storage commitment ({words})")
+            raise CommitmentDeclined(f"{peer.ae_title} declined the request for Storage Commitment ({words})")
         answered.wait(SAME_ASSOCIATION_WAIT_S)
     finally:
         if association.is_established:

@@ -3,7 +3,6 @@
 A server may answer 200 and have stored nothing, so the answer's body decides (PS3.18 section 10.5).
 """
 
-import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from app.delivery.destinations import Fate, fate_of_status
+from app.delivery.dicom_web_records import Record, records_of
 from app.delivery.instances import InstanceOutcome, InstanceToSend
 from app.delivery.web import WebAnswer, WebFault, ask
 from app.peer_settings import WebDestination
@@ -107,14 +107,10 @@ def _pieces(head: bytes, file: Path, tail: bytes) -> Iterator[bytes]:
 
 
 def _fate(answer: WebAnswer, sop_instance_uid: str) -> tuple[Fate, str]:
-    try:
-        record = json.loads(answer.body or b"{}")
-    except ValueError:
-        record = {}
-    record = record if isinstance(record, dict) else {}
-    if sop_instance_uid in _uids(_items(record, _REFERENCED), _SOP_INSTANCE):
+    records = records_of(answer.body) or []
+    if any(sop_instance_uid in _uids(_items(record, _REFERENCED), _SOP_INSTANCE) for record in records):
         return Fate.STORED, f"stored ({answer.status})"
-    for item in _items(record, _FAILED):
+    for item in (item for record in records for item in _items(record, _FAILED)):
         if sop_instance_uid in _uids([item], _SOP_INSTANCE):
             return fate_of_status(_number(item, _REASON))
     if answer.status in _STATUS_FATES:
@@ -124,12 +120,11 @@ def _fate(answer: WebAnswer, sop_instance_uid: str) -> tuple[Fate, str]:
     return Fate.POSTPONED, f"the server did not confirm it ({answer.status})"
 
 
-def _parsed(answer: WebAnswer, destination: WebDestination) -> list[Any]:
-    try:
-        records = json.loads(answer.body)
-    except ValueError as fault:
-        raise WebFault(f"{destination.url} answered QIDO-RS with something else than JSON") from fault
-    return records if isinstance(records, list) else []
+def _parsed(answer: WebAnswer, destination: WebDestination) -> list[Record]:
+    records = records_of(answer.body)
+    if records is None:
+        raise WebFault(f"{destination.url} answered QIDO-RS with something else than DICOM JSON or XML")
+    return records
 
 
 def _items(record: Mapping[str, Any], tag: str) -> list[Any]:

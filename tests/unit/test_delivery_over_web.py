@@ -98,6 +98,53 @@ def test_an_instance_that_the_answer_names_is_stored(instances: tuple[InstanceTo
     assert dcmread(instances[0].path).SOPInstanceUID == outcome.sop_instance_uid
 
 
+def as_xml(sequence: str, uid: str, reason: int | None = None) -> bytes:
+    """Return a STOW answer in the Native DICOM Model (PS3.19 A.1)."""
+    value = f'<DicomAttribute tag="00081155" vr="UI"><Value number="1">{uid}</Value></DicomAttribute>'
+    if reason is not None:
+        value += f'<DicomAttribute tag="00081197" vr="US"><Value number="1">{reason}</Value></DicomAttribute>'
+    item = f'<DicomAttribute tag="{sequence}" vr="SQ"><Item number="1">{value}</Item></DicomAttribute>'
+    namespace = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
+    return f'<?xml version="1.0"?><NativeDicomModel xmlns="{namespace}">{item}</NativeDicomModel>'.encode()
+
+
+def test_an_answer_in_xml_or_as_a_list_is_read(instances: tuple[InstanceToSend, ...]) -> None:
+    """Servers answer so although JSON was asked for; only what they name is stored."""
+    uid = instances[0].sop_instance_uid
+    answers: dict[Fate, list[object]] = {
+        Fate.STORED: [as_xml("00081199", uid), [{"00081199": {"Value": [uids(instances)]}}]],
+        Fate.REFUSED: [
+            as_xml("00081198", uid, 0x0122),
+            [{"00081198": {"Value": [{**uids(instances), "00081197": {"Value": [0x0122]}}]}}],
+        ],
+        Fate.POSTPONED: [
+            as_xml("00081199", "1.2.3"),
+            [{}],
+            as_xml("00081199", uid).replace(b"<Native", b"<!DOCTYPE x><Native", 1),
+            as_xml("00081199", uid)[:-5],
+        ],
+    }
+    with serving(200, {}) as server:
+        for fate, bodies in answers.items():
+            for server.answer in bodies:
+                (outcome,) = store_over_web(instances, destination(server))
+                assert outcome.fate is fate, server.answer
+
+
+def test_a_query_that_is_answered_in_xml_is_read(instances: tuple[InstanceToSend, ...]) -> None:
+    """One model, or several in one document."""
+    uid = instances[0].sop_instance_uid
+    attribute = f'<DicomAttribute tag="00080018" vr="UI"><Value>{uid}</Value></DicomAttribute>'
+    model = f"<NativeDicomModel>{attribute}</NativeDicomModel>"
+    with serving(200, model.encode()) as server:
+        assert query_over_web(instances, destination(server)) == {uid}
+        server.answer = f"<models>{model}</models>".encode()
+        assert query_over_web(instances, destination(server)) == {uid}
+        server.answer = b"<html>"
+        with pytest.raises(WebFault, match="something else than DICOM JSON or XML"):
+            query_over_web(instances, destination(server))
+
+
 @pytest.mark.parametrize(
     ("status", "answer", "fate", "sentence"),
     [

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,14 @@ class Archive:
     keeps: Sequence[str]
     answers: bool = True
     transactions: list[str] = field(default_factory=list)
+    status: int = 0x0000
 
     def action(self, event: Event) -> tuple[int, None]:
         """Answer a request for commitment (PS3.4 J.3.2), and report at once where wanted."""
         request = event.action_information
         self.transactions.append(str(request.TransactionUID))
+        if self.status != 0x0000:
+            return self.status, None
         if self.answers:
             report = Dataset()
             report.TransactionUID = request.TransactionUID
@@ -133,7 +136,7 @@ def test_a_commitment_on_a_later_association_is_waited_for(
     """The gateway writes it down when it comes; nobody is asked twice meanwhile, unless it is very late."""
     monkeypatch.setattr("app.delivery.commitment.SAME_ASSOCIATION_WAIT_S", 0.01)
     archive = Archive([], answers=False)
-    with running(archive, StorageCommitmentPushModel) as destination:
+    with running(archive, StorageCommitmentPushModel, proof="storage-commitment") as destination:
         asked = prove(destination, instances, records)
         still = prove(destination, instances, records, asked)
         monkeypatch.setattr(channels, "ASK_AGAIN_AFTER_S", -1.0)
@@ -143,6 +146,46 @@ def test_a_commitment_on_a_later_association_is_waited_for(
     assert still == asked
     assert archive.transactions == [asked.transaction_uid, again.transaction_uid]
     assert prove(destination, instances, records, again).state == "proven"
+
+
+@pytest.mark.parametrize(("offers_find", "state"), [(True, "proven"), (False, "unavailable")])
+def test_a_report_that_does_not_come_in_time_is_replaced_by_a_query(
+    instances: tuple[InstanceToSend, ...],
+    records: CommitmentRecords,
+    monkeypatch: pytest.MonkeyPatch,
+    offers_find: bool,
+    state: str,
+) -> None:
+    """Some archives accept the request and never report: with `auto` the job does not wait for ever."""
+    monkeypatch.setattr("app.delivery.commitment.SAME_ASSOCIATION_WAIT_S", 0.01)
+    archive = Archive([each.sop_instance_uid for each in instances], answers=False)
+    services = [StorageCommitmentPushModel, *([StudyRootQueryRetrieveInformationModelFind] if offers_find else [])]
+    with running(archive, *services) as destination:
+        asked = prove(destination, instances, records)
+        still = prove(destination, instances, records, asked)
+        late = replace(asked, asked_at=asked.asked_at - 60 * destination.commitment_minutes - 1)
+        proof = prove(destination, instances, records, late)
+
+    assert still == asked
+    assert asked.sentence.startswith("asked ARCHIVE for Storage Commitment at ")
+    assert proof.state == state
+    assert "has not reported on Storage Commitment in 20 min" in proof.sentence
+    assert records.answer(asked.transaction_uid) is None
+    assert len(archive.transactions) == 1
+
+
+@pytest.mark.parametrize("status", [0x0110, 0x0112])
+def test_a_declined_request_is_replaced_by_a_query(
+    instances: tuple[InstanceToSend, ...], records: CommitmentRecords, status: int
+) -> None:
+    """C-FIND is offered, and proves it; a job must not ask for ever."""
+    archive = Archive([each.sop_instance_uid for each in instances], status=status)
+    both = (StorageCommitmentPushModel, StudyRootQueryRetrieveInformationModelFind)
+    with running(archive, *both) as destination:
+        proof = prove(destination, instances, records)
+
+    assert proof.state == "proven"
+    assert proof.sentence.startswith("kept, by C-FIND (ARCHIVE declined the request for Storage Commitment")
 
 
 def test_without_storage_commitment_a_query_is_proof(
