@@ -238,7 +238,9 @@ class InlineProvider(DULServiceProvider):
 
     def break_off(self, fault: Exception) -> None:
         """Close the connection after a fault that nothing foresees."""
-        self.tell("association_broken", f"{type(fault).__name__} in state {self.state_machine.current_state}")
+        state = self.state_machine.current_state
+        if state not in _OVER:  # else it has been told why
+            self.tell("association_broken", f"{type(fault).__name__} in state {state}")
         self.kill_dul()
         cast(GuardedSocket, self.socket).close()
         evt.trigger(self.assoc, evt.EVT_ABORTED, {})
