@@ -10,9 +10,17 @@ from rich.console import Console
 from rich.table import Table
 
 from app.delivery.channels import proof_fault, reach
+from app.delivery.result_classes import (
+    RESULT_CLASSES,
+    binary_instead,
+    class_name,
+    needs_binary,
+    refused_classes,
+)
 from app.gateway.ports import port_fault
 from app.jobs.layout import StorageLayout
 from app.jobs.process import Sign, process_name, read_sign
+from app.peer_settings import Destination, WebDestination
 from app.settings import Settings
 from models.errors import SpondylError
 from models.packs import load_pack
@@ -109,15 +117,33 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
         if fault is not None:
             yield Finding(subject, False, fault, "start it, or mend its entry in app.yaml")
             continue
-        unproven = proof_fault(destination, calling_ae_title=settings.node.ae_title)
-        if unproven is not None:
-            yield Finding(
-                subject, False, unproven, "let it answer those, or set proof: none; nothing is purged unproven"
-            )
-        else:
-            yield Finding(
-                subject, True, f"{destination.where} answers; results kept there: {PROOF_WORDS[destination.proof]}"
-            )
+        yield _proof(destination, subject, settings.node.ae_title)
+        if isinstance(destination, Destination):
+            yield _results(destination, f"results for {destination.name}", settings.node.ae_title)
+
+
+def _proof(destination: Destination | WebDestination, subject: str, calling_ae_title: str) -> Finding:
+    unproven = proof_fault(destination, calling_ae_title=calling_ae_title)
+    if unproven is not None:
+        to_do = "let it answer those, or set proof: none; nothing is purged unproven"
+        return Finding(subject, False, unproven, to_do)
+    return Finding(subject, True, f"{destination.where} answers; results kept there: {PROOF_WORDS[destination.proof]}")
+
+
+def _results(destination: Destination, subject: str, calling_ae_title: str) -> Finding:
+    """Propose the SOP classes of results, and name those that are refused."""
+    try:
+        refused = refused_classes(destination, calling_ae_title=calling_ae_title)
+    except SpondylError as fault:
+        return Finding(subject, False, str(fault), "start it, or mend its entry in app.yaml")
+    needed = RESULT_CLASSES["standard" if needs_binary(refused) else destination.profile]
+    names = ", ".join(class_name(each) for each in needed if each in refused)
+    if names:
+        words = f"{destination.ae_title} refuses {names}"
+        return Finding(subject, False, words, f"let {destination.ae_title} accept it: such results fail there")
+    if needs_binary(refused) and destination.profile == "ohif":
+        return Finding(subject, True, binary_instead(destination), "for OHIF let it accept that class")
+    return Finding(subject, True, f"{destination.ae_title} accepts {', '.join(class_name(each) for each in needed)}")
 
 
 def _device(settings: Settings) -> Finding:

@@ -1,6 +1,6 @@
 """Who receives results, in which encoding, and what a receiver's answer means."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -55,9 +55,15 @@ def fate_of_status(status: int) -> tuple[Fate, str]:
     return fate, f"{words} (0x{status:04X})"
 
 
-def needed_profiles(destinations: Iterable[Destination | WebDestination]) -> tuple[str, ...]:
-    """Return the encodings that the destinations ask for, each once; `standard` where there is nobody."""
-    return tuple(sorted({destination.profile for destination in destinations})) or ("standard",)
+def needed_profiles(destinations: Sequence[Destination | WebDestination]) -> tuple[str, ...]:
+    """Return the encodings that the destinations may get, each once; `standard` where there is nobody.
+
+    With an `ohif` destination of C-STORE `standard` as well: it gets that where it refuses label maps.
+    """
+    needed = {destination.profile for destination in destinations}
+    if any(isinstance(destination, Destination) and destination.profile == "ohif" for destination in destinations):
+        needed.add("standard")
+    return tuple(sorted(needed)) or ("standard",)
 
 
 def takes(rule: DeliveryRule, *, modality: str, calling_ae_title: str, engines: Callable[[], Iterable[str]]) -> bool:

@@ -17,20 +17,23 @@ from app.delivery.destinations import Fate, takes
 from app.delivery.instances import InstanceOutcome, InstanceToSend, read_instances
 from app.delivery.lanes import Lanes, together
 from app.delivery.made_by import engines_of
+from app.delivery.result_classes import profile_at
 from app.jobs.commitments import CommitmentRecords
 from app.jobs.delivery_journal import DeliveryJournal
 from app.jobs.job import JobState, SeriesJob
 from app.jobs.layout import StorageLayout
 from app.jobs.results import result_files
 from app.logs import get_logger
+from app.peer_settings import Destination, WebDestination
 from app.settings import Settings
+from models.errors import SpondylError
 
 # Seconds before a destination is asked again: three days and two hours in all.
 PAUSES_S = (2, 5, 15, 60, 300, 900, *(3600,) * 74)
 SETTLED_PROOFS = frozenset({"proven", "trusted", "unavailable"})
 KEPT_PROOFS = frozenset({"proven", "trusted"})
 
-# What DBOS keeps between steps is JSON. Of a delivery: state, sentence, proof. Of a destination: see `_begun`.
+# What DBOS keeps between steps is JSON. Of a delivery: state, sentence, proof. Of a destination: see `begun`.
 Record = dict[str, Any]
 
 log = get_logger()
@@ -59,7 +62,7 @@ class Delivery:
         """
         # A step, so that a worker that takes over replays the same destinations.
         names = await DBOS.run_step_async({"name": "choose_destinations"}, self.choose, job)
-        courses = {name: _begun() for name in names}
+        courses = {name: begun() for name in names}
         while open_names := [name for name in names if _due(courses[name]) is not None]:
             first = min(_due(courses[name]) or 0.0 for name in open_names)
             if first > 0:
@@ -91,7 +94,9 @@ class Delivery:
         destination = self._destinations.get(name)
         if destination is None:
             return _ended_course(course, f"{name} is no longer in the settings")
-        instances = read_instances(result_files(self._layout.job_output(job.job_id, destination.profile)))
+        course = self._with_profile(job, destination, course)
+        profile = course.get("profile") or destination.profile
+        instances = read_instances(result_files(self._layout.job_output(job.job_id, profile)))
         if not instances:
             return _ended_course(course, "the results are no longer kept: retry from the start")
         fates = {**course["instances"], **self._stored_before_a_crash(job, name, course)}
@@ -107,6 +112,18 @@ class Delivery:
         outcomes = store_at(destination, unsettled, calling_ae_title=self._ae_title, on_outcome=note)
         fates.update({each.sop_instance_uid: [each.fate.value, each.sentence] for each in outcomes})
         return self._proved(job, name, {**course, "instances": fates}, instances)
+
+    def _with_profile(self, job: SeriesJob, destination: Destination | WebDestination, course: Record) -> Record:
+        """Settle on an encoding that the destination takes, before it stores the first instance."""
+        if course.get("profile") or _has(Fate.STORED, course):
+            return course
+        try:
+            profile, note = profile_at(destination, calling_ae_title=self._ae_title)
+        except SpondylError:  # the C-STORE meets it as well, and says of each instance that it waits
+            return course
+        if not result_files(self._layout.job_output(job.job_id, profile)):  # of a version that wrote one encoding
+            profile, note = destination.profile, ""
+        return {**course, "profile": profile, "note": note, "instances": {}}
 
     async def _attempt(self, job: SeriesJob, name: str, course: Record) -> Record:
         async def in_its_lane() -> Record:
@@ -151,13 +168,23 @@ def is_proven(record: Mapping[str, Any]) -> bool:
     return record.get("proof") in KEPT_PROOFS
 
 
-def _begun() -> Record:
+def begun() -> Record:
     """Return the course of a destination that has not been tried yet.
 
     instances: SOP Instance UID → fate and sentence. proof: of `Proof`, once it was asked for.
     deliveries, proofs: how often each was tried without coming to its end. at: when last, seconds since the epoch.
+    profile: the encoding that was settled on; note: why it is not that of the settings.
     """
-    return {"instances": {}, "proof": None, "deliveries": 0, "proofs": 0, "at": 0.0, "ended": ""}
+    return {
+        "profile": "",
+        "note": "",
+        "instances": {},
+        "proof": None,
+        "deliveries": 0,
+        "proofs": 0,
+        "at": 0.0,
+        "ended": "",
+    }
 
 
 def _tried(course: Record, what: str) -> Record:
@@ -196,7 +223,7 @@ def _words(course: Record) -> str:
     fates = course["instances"]
     unstored = {uid: sentence for uid, (fate, sentence) in fates.items() if fate != Fate.STORED}
     words = [f"{len(fates) - len(unstored)} of {len(fates)} instances stored"]
-    words += [course["ended"]] if course["ended"] else []
+    words += [part for part in (course.get("note"), course["ended"]) if part]
     words += [f"{uid}: {sentence}" for uid, sentence in unstored.items()]
     proof = course["proof"]
     if proof and len(unstored) < len(fates) and proof["state"] != "trusted":

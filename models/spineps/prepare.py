@@ -3,7 +3,9 @@
 Source: Möller et al., "SPINEPS" (European Radiology 2024); Tustison et al., "N4ITK" (IEEE TMI 2010).
 """
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,7 @@ FOREGROUND = 60.0  # what a voxel needs to count for the bias field
 SPLINE_MM = 100.0  # between the control points of the bias field
 SHRINK = 4  # the field is smooth: it is estimated on every fourth voxel and evaluated on all
 ITERATIONS = (50, 50, 50, 50)
+_ITK_THREADS = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,23 @@ def to_range(image: Volume) -> Volume:
     return image * np.float32(TOP / top) if top > TOP else image
 
 
+@contextmanager
+def _on_one_processor() -> Iterator[None]:
+    """Let ITK use one thread: its sums follow their number, and one UID must have one content on every machine.
+
+    Filters inside N4 heed the process' default only.
+    """
+    import SimpleITK  # noqa: PLC0415 - see without_bias_field
+
+    with _ITK_THREADS:
+        usual = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+        try:
+            yield
+        finally:
+            SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(usual)
+
+
 def without_bias_field(image: Volume, spacing: Spacing) -> Volume:
     """Divide by the bias field of N4, estimated where there is foreground; outside its box nothing changes."""
     import SimpleITK  # noqa: PLC0415 - only packs that switch this step on pay for the import
@@ -63,13 +83,14 @@ def without_bias_field(image: Volume, spacing: Spacing) -> Volume:
     whole.SetSpacing(spacing[::-1])
     size = whole.GetSize()
     small = SimpleITK.Shrink(whole, [SHRINK if n >= 2 * SHRINK else 1 for n in size])
-    n4 = SimpleITK.N4BiasFieldCorrectionImageFilter()
-    n4.SetMaximumNumberOfIterations(ITERATIONS)
-    n4.SetConvergenceThreshold(1e-7)
     spans = [max(1, int(np.ceil(n * mm / SPLINE_MM))) for n, mm in zip(size, spacing[::-1], strict=True)]
-    n4.SetNumberOfControlPoints([span + 3 for span in spans])
-    n4.Execute(small)
-    field = SimpleITK.GetArrayFromImage(SimpleITK.Exp(n4.GetLogBiasFieldAsImage(whole)))
+    with _on_one_processor():
+        n4 = SimpleITK.N4BiasFieldCorrectionImageFilter()
+        n4.SetMaximumNumberOfIterations(ITERATIONS)
+        n4.SetConvergenceThreshold(1e-7)
+        n4.SetNumberOfControlPoints([span + 3 for span in spans])
+        n4.Execute(small)
+        field = SimpleITK.GetArrayFromImage(SimpleITK.Exp(n4.GetLogBiasFieldAsImage(whole)))
     corrected = image.copy()
     corrected[box] /= field
     return corrected

@@ -15,7 +15,9 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
+from app.check import check_node
 from app.delivery.send import send_folder
+from app.jobs.job import JobState
 from app.phantom import write_xray_study
 from app.phantom_mr import write_mr_study
 from app.serve import MODULES, Node
@@ -113,6 +115,27 @@ def test_a_routed_study_gets_its_results_once(hospital: Hospital, name: str, tmp
     assert hospital.study(uid) == study
     assert pacs.receptions(study) == before
     assert len([status for status in jobs_of(node) if status.job.study_instance_uid == uid]) == 1
+
+
+def test_orthanc_as_installed_gets_the_binary_form(tmp_path: Path) -> None:
+    """It refuses label maps: `check` names the class, and the job is delivered and says so."""
+    port = free_port()
+    as_installed = {"UnknownSopClassAccepted": False}
+    with running_pacs(tmp_path / "pacs", node_port=port, options=as_installed) as pacs:
+        settings = node_settings(tmp_path / "storage", destination(pacs.dicom_port, profile="ohif"), port=port)
+        found = {finding.subject: finding for finding in check_node(settings)}["results for pacs"]
+        with running_node(settings, MODULES) as node:
+            first, *_ = CASES["radiograph"].write(tmp_path / "study")
+            send_folder(first, "127.0.0.1", port, calling="MODALITY", called="SPONDYL")
+            wait_for(lambda: any(each.state is JobState.DELIVERED for each in jobs_of(node)), "it is delivered")
+            (status,) = jobs_of(node)
+        (study,) = pacs.get("/studies")
+        stored = pacs.sop_classes(str(study))
+
+    assert found.sound
+    assert found.words == "PACS refuses Label Map Segmentation Storage: the BINARY form goes instead"
+    assert found.words in status.sentence
+    assert stored == sorted([SegmentationStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage])
 
 
 def _uid(study: dict[str, dict[str, str]]) -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from app.delivery.destinations import Fate, fate_of_status, needed_profiles
+from app.peer_settings import WebDestination
 from app.settings import Destination
 
 
@@ -45,6 +46,14 @@ def test_each_encoding_is_made_once_however_many_destinations_ask_for_it() -> No
     destinations = [destination("a", "ohif"), destination("b", "standard"), destination("c", "ohif")]
 
     assert needed_profiles(destinations) == ("ohif", "standard")
+
+
+def test_where_label_maps_may_be_refused_the_standard_form_is_made_too() -> None:
+    """A peer of C-STORE says so in its negotiation; STOW-RS has none."""
+    web = WebDestination(name="web", kind="stow-rs", url="http://127.0.0.1:1/dicom-web", profile="ohif")
+
+    assert needed_profiles([destination("a", "ohif")]) == ("ohif", "standard")
+    assert needed_profiles([web]) == ("ohif",)
 
 
 def test_without_a_destination_results_are_made_in_the_clean_standard_form() -> None:

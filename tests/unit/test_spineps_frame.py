@@ -4,6 +4,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+import SimpleITK
 from scipy import ndimage
 
 from models.spineps.frame import Orientation, resample_image, resample_labels, stretched_shape
@@ -101,3 +102,19 @@ def test_the_bias_field_is_taken_out() -> None:
 
     assert slope(image) == pytest.approx(0.5, abs=1e-3)
     assert abs(slope(corrected)) < 0.25
+
+
+def test_the_bias_field_does_not_follow_the_number_of_processors() -> None:
+    """Nodes of different machines write the same instance under the same UID."""
+    image = np.random.default_rng(2).uniform(400, 700, (24, 32, 8)).astype(np.float32)
+    usual = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    corrected = []
+    try:
+        for processors in (1, 2, 5):
+            SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(processors)
+            corrected.append(without_bias_field(image, (2.0, 2.0, 4.0)))
+    finally:
+        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(usual)
+
+    np.testing.assert_array_equal(corrected[1], corrected[0])
+    np.testing.assert_array_equal(corrected[2], corrected[0])
