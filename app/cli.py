@@ -181,6 +181,15 @@ def demo(
 
 
 @app.command()
+def licences() -> None:
+    """List what the node needs at run time, with versions and licences; NOTICE names those with conditions."""
+    from app.licences import runtime_licences
+
+    found = runtime_licences()
+    _table(["distribution", "version", "licence"], ((each.name, each.version, each.text) for each in found))
+
+
+@app.command()
 def evaluate(
     prediction: Annotated[Path, typer.Argument(metavar="PRED", exists=True, show_default=False)],
     reference: Annotated[Path, typer.Argument(metavar="REFERENCE", exists=True, show_default=False)],
