@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from models.spineps.clean import ALL, FACES, VOXEL_MM3
 from models.spineps.frame import Spacing
+from models.spineps.lower_end import LowerEnd, split_sacrum
 
 BODY, DISC, ENDPLATE, SACRUM = 49, 100, 62, 26
 VERTEBRAL = (41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51)
@@ -28,6 +29,7 @@ CONTACT_MM2 = 20 * VOXEL_MM3 ** (2 / 3)
 FRAGMENT = 0.15  # of the median vertebra: a smaller instance within the field is none
 WHOLE = 0.5  # of the median vertebra: beside the sacrum, less than this is a piece of something else
 SACRAL_CONTACT = 0.3  # of a body's cross-section: one that touches the sacrum by more, with no disc between, is S1
+ONLY_STEP_MM = 30.0  # from the only body to where the next would be
 SACRAL_FRAGMENT = 0.1  # of the largest part of the sacrum: a smaller one is none
 
 EDGES = ndimage.generate_binary_structure(3, 2)
@@ -40,13 +42,14 @@ class Combined:
 
     vertebrae: uint16, 1…n from the head down; discs: uint16, the number of the vertebra above the disc, n + 1 for a
     disc above the first; subregions: uint8, without what belongs to no vertebra; kept: the instance each vertebra
-    was, 1-based, in order.
+    was, 1-based, in order, 0 for one that was taken out of the sacrum; lower_end: what the sacrum turned out to be.
     """
 
     vertebrae: Numbers
     discs: Numbers
     subregions: NDArray[np.uint8]
     kept: tuple[int, ...]
+    lower_end: LowerEnd = LowerEnd()
 
 
 def combine(subregions: NDArray[np.uint8], instances: Numbers, spacing: Spacing) -> Combined:
@@ -67,13 +70,14 @@ def combine(subregions: NDArray[np.uint8], instances: Numbers, spacing: Spacing)
     _return_arches(vertebrae, part)
     _drop_fragments(vertebrae, part)
     _drop_what_lies_beside_the_sacrum(vertebrae, part)
-    _give_the_sacrum_its_own(vertebrae, part)
+    given = _give_the_sacrum_its_own(vertebrae, part)
     vertebrae, kept = _from_the_head(vertebrae)
-    discs = _discs(vertebrae, part)
+    lower_end, parted = _part_from_the_sacrum(vertebrae, part, given, spacing)
+    discs = _discs(vertebrae, part, spacing)
     whole_vertebrae, whole_discs = np.zeros_like(instances), np.zeros_like(instances)
     whole = np.zeros_like(subregions)
     whole_vertebrae[box], whole_discs[box], whole[box] = vertebrae, discs, part
-    return Combined(whole_vertebrae, whole_discs, whole, kept)
+    return Combined(whole_vertebrae, whole_discs, whole, (*kept, *parted), lower_end)
 
 
 def _settle_articular(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> None:
@@ -197,23 +201,52 @@ def _drop_what_lies_beside_the_sacrum(vertebrae: Numbers, subregions: NDArray[np
             vertebrae[vertebrae == number] = 0
 
 
-def _give_the_sacrum_its_own(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> None:
+@dataclass(frozen=True)
+class _Given:
+    """A vertebra that was given to the sacrum: its instance, its voxels, and what each of them was."""
+
+    instance: int
+    voxels: NDArray[np.bool_]
+    structures: NDArray[np.uint8]
+
+
+def _give_the_sacrum_its_own(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> _Given | None:
     """Count a lowest vertebra that grows into the sacrum without a disc as its upper part, S1.
 
     Not in the published method, whose numbering it would shift by one.
     """
     heights, sacrum = _heights(vertebrae), subregions == SACRUM
     if len(heights) < 2 or not sacrum.any():
-        return
+        return None
     last = max(heights, key=heights.__getitem__)
     body = (vertebrae == last) & (subregions == BODY)
     rows = np.count_nonzero(body.any((0, 2)))
     if not rows:
-        return
+        return None
     touching = np.count_nonzero((body & ndimage.binary_dilation(sacrum, FACES)).any(1))
-    if touching > SACRAL_CONTACT * np.count_nonzero(body) / rows:
-        subregions[vertebrae == last] = SACRUM
-        vertebrae[vertebrae == last] = 0
+    if touching <= SACRAL_CONTACT * np.count_nonzero(body) / rows:
+        return None
+    voxels = vertebrae == last
+    given = _Given(last, voxels, subregions[voxels])
+    subregions[voxels], vertebrae[voxels] = SACRUM, 0
+    return given
+
+
+def _part_from_the_sacrum(
+    vertebrae: Numbers, subregions: NDArray[np.uint8], given: _Given | None, spacing: Spacing
+) -> tuple[LowerEnd, tuple[int, ...]]:
+    """Take out of the sacrum what a disc parts from it; the instance that it was, 0 for none, if one was taken out.
+
+    One that was given to the sacrum before comes back with all its structures.
+    """
+    lower_end = split_sacrum(vertebrae, subregions, spacing, was_seen=given is not None)
+    if lower_end.kind != "split":
+        return lower_end, ()
+    if given is None:
+        return lower_end, (0,)
+    vertebrae[given.voxels] = vertebrae.max()
+    subregions[given.voxels] = given.structures
+    return lower_end, (given.instance,)
 
 
 def _heights(labels: Numbers) -> dict[int, float]:
@@ -231,17 +264,39 @@ def _from_the_head(vertebrae: Numbers) -> tuple[Numbers, tuple[int, ...]]:
     return table[vertebrae], tuple(ordered)
 
 
-def _discs(vertebrae: Numbers, subregions: NDArray[np.uint8]) -> Numbers:
-    """Number each disc by the body above it."""
-    bodies = _heights((vertebrae * (subregions == BODY)).astype(np.uint16))
-    bodies = {**_heights(vertebrae), **bodies}
+def _discs(vertebrae: Numbers, subregions: NDArray[np.uint8], spacing: Spacing) -> Numbers:
+    """Number each disc by the body above it: of the pairs of bodies that it may lie between, the nearest.
+
+    Above the first body and below the last the column goes on by one more step; what lies beyond, as a remnant within
+    the sacrum does, is no disc of a vertebra.
+    """
+    centres = np.array([_centre(vertebrae == n, subregions) for n in range(1, int(vertebrae.max()) + 1)])
     discs = np.zeros_like(vertebrae)
     components, count = ndimage.label(subregions == DISC, ALL)
-    if not count or not bodies:
+    if not count or not len(centres):
         return discs
-    above_all = max(bodies) + 1
+    course = (centres * spacing)[:, :2]
+    if len(course) == 1:
+        course = np.concatenate([course, course + [0.0, ONLY_STEP_MM]])
+    course = np.concatenate([[2 * course[0] - course[1]], course, [2 * course[-1] - course[-2]]])
+    places = np.array(ndimage.center_of_mass(components > 0, components, range(1, count + 1))) * spacing
     table = np.zeros(count + 1, np.uint16)
-    for number, centre in enumerate(ndimage.center_of_mass(components > 0, components, range(1, count + 1)), start=1):
-        above = [vertebra for vertebra, height in bodies.items() if height < centre[1]]
-        table[number] = max(above, key=bodies.__getitem__) if above else above_all
+    for number, place in enumerate(places[:, :2], start=1):
+        between = _nearest_pair(place, course)
+        table[number] = 0 if between is None else (len(centres) + 1 if between == 0 else between)
     return np.asarray(table[components], np.uint16)
+
+
+def _centre(vertebra: NDArray[np.bool_], subregions: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Centre of a body in voxels, or of the whole vertebra where none of it is seen."""
+    body = vertebra & (subregions == BODY)
+    return np.asarray(np.argwhere(body if body.any() else vertebra).mean(0), np.float64)
+
+
+def _nearest_pair(place: NDArray[np.float64], course: NDArray[np.float64]) -> int | None:
+    """Index of the segment of a course (n, 2) that a point lies nearest to; None where it lies below its end."""
+    starts, steps = course[:-1], np.diff(course, axis=0)
+    along = ((place - starts) * steps).sum(1) / np.maximum((steps**2).sum(1), 1e-9)
+    away = np.linalg.norm(starts + np.clip(along, 0, 1)[:, None] * steps - place, axis=1)
+    nearest = int(away.argmin())
+    return None if nearest == len(steps) - 1 and along[nearest] > 1 else nearest

@@ -30,6 +30,7 @@ from models.state_dicts import with_aliases
 
 Progress = Callable[[str, float], None]
 FEWEST = 2  # fewer vertebrae than this are no spine
+FROM_SACRUM = 0.5  # agreement on a vertebra that was taken out of the sacrum: no instance saw it
 LEAST_MM3 = 400.0  # of all vertebrae together
 
 
@@ -110,7 +111,8 @@ class SPINEPS:
         if self.labelling is not None:
             said = self.labelling.look(hints.image, grids.source_mm, combined.vertebrae, combined.subregions)
         levels = name_levels(shapes, sacrum=sacrum, body_region=hints.body_region, said=said)
-        return Found(combined, levels, tuple(instances.agreement[number - 1] for number in combined.kept))
+        agreement = (instances.agreement[number - 1] if number else FROM_SACRUM for number in combined.kept)
+        return Found(combined, levels, tuple(agreement))
 
 
 @dataclass(frozen=True)
