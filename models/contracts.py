@@ -100,7 +100,7 @@ class SpineStructure:
         `vertebra 1`, `disc 1` … from the top where the numbering is unknown.
     level: the vertebra's level, for a disc that of the vertebra above it; None where unknown and for substructures.
     spineps_label: its value in SPINEPS' scheme (1–28 vertebrae with 26 the sacrum, 100 + v discs; 41–62, 100, 26).
-    confidence: 0–1.
+    confidence: 0–1, of its outline, times the probability of the numbering where that is known.
     centroid_lps_mm: (x, y, z) of its centre of mass.
     volume_mm3: voxels times the voxel's volume.
     """
@@ -124,7 +124,8 @@ class VolumeResult:
     subregion_labelmap: the same for `substructures`: SPINEPS' structures.
     vertebrae: from the head downwards, each vertebra followed by the disc below it.
     substructures: in the order of SPINEPS' labels.
-    numbering: `landmark` (the dens or the sacrum was seen), `assumed` or `unknown`.
+    numbering: `landmark` (the dens or the sacrum was seen, and the names have a probability of 0.8), `assumed` (0.5) or
+        `unknown`.
     warnings: what the engine doubts, a sentence each.
     timings_s: seconds per phase.
     """

@@ -20,10 +20,11 @@ from models.packs import ModelPack, read_weights
 from models.spineps.answer import Found, compose_result
 from models.spineps.clean import clean_subregions
 from models.spineps.combine import combine
+from models.spineps.evidence import Landmarks
 from models.spineps.frame import Orientation, Spacing, resample_image, resample_labels, target_spacing
 from models.spineps.instances import FoundInstances, InstancePhase
 from models.spineps.labelling import LabellingPhase
-from models.spineps.levels import name_levels, sees_sacrum, shapes_of
+from models.spineps.levels import cord_end, decide_levels, sees_sacrum, shapes_of
 from models.spineps.prepare import Preparation, prepare
 from models.spineps.semantic import SemanticPhase, build_semantic_network
 from models.state_dicts import with_aliases
@@ -110,7 +111,8 @@ class SPINEPS:
         said = None
         if self.labelling is not None:
             said = self.labelling.look(hints.image, grids.source_mm, combined.vertebrae, combined.subregions)
-        levels = name_levels(shapes, sacrum=sacrum, body_region=hints.body_region, said=said)
+        end = cord_end(combined.subregions, shapes, grids.source_mm)
+        levels = decide_levels(shapes, Landmarks(sacrum, hints.body_region, combined.lower_end, end, said))
         agreement = (instances.agreement[number - 1] if number else FROM_SACRUM for number in combined.kept)
         return Found(combined, levels, tuple(agreement))
 

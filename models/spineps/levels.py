@@ -1,6 +1,7 @@
-"""Names for the vertebrae: from the sacrum upwards, from the axis downwards, else assumed or left open.
+"""Names for the vertebrae: what is measured of the column, and what `models.numbering` decides on it.
 
-Where a pack has a labelling network, the likeliest path through what it says is taken, held by the same landmarks.
+The evidences and their weights are a table in `models.spineps.evidence`. Where a pack has a labelling network, the
+likeliest path through what it says, held by the same landmarks, is one of them.
 
 The axis is known by its dens: taller than the next bodies by half, and narrow on top or larger. Where it and the sacrum
 cannot both be right, the sacrum counts: it is a structure of its own, the axis but a shape. A step between
@@ -8,18 +9,21 @@ neighbours that is far longer than those beside it hides a vertebra that was not
 Label numbers are those of SPINEPS: 1–7 C1–C7, 8–19 T1–T12, 28 T13, 20–25 L1–L6, 26 the sacrum.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.contracts import BodyRegion, Numbering
+from models.numbering import Decision, decide
+from models.spineps.evidence import Landmarks, Seen, evidences_of
 from models.spineps.frame import Spacing
-from models.spineps.label_path import Scores, find_path
+from models.spineps.label_path import LabelPath, Scores, find_path
 
-BODY, SACRUM = 49, 26
+BODY, SACRUM, CORD, CANAL = 49, 26, 60, 61
 CHAIN = (*(f"C{n}" for n in range(1, 8)), *(f"T{n}" for n in range(1, 13)), *(f"L{n}" for n in range(1, 6)))
 LABEL_OF = {**{level: number for number, level in enumerate(CHAIN, start=1)}, "L6": 25, "T13": 28}
 AXIS, LAST = CHAIN.index("C2"), CHAIN.index("L5")
@@ -35,7 +39,11 @@ SACRUM_MM3 = 1500.0
 HIDDEN_STEP = 1.6  # of the steps beside it: a step this long has a vertebra in it that was not found
 MOST_HIDDEN = 2  # more than these cannot be counted
 UNUSUAL = 1  # vertebrae more or less than usual between C2 and the sacrum that anatomy or one mistake explains
-ASSUMED, DOUBTED = 0.7, 0.8  # what is left of a confidence
+SURE_OF_A_GAP = 0.8  # that as many vertebrae as were counted were missed, for each of them; our estimate
+SURE_OF_ONE_LANDMARK = 0.9  # where another contradicts it; our estimate
+SURE_OF_UNUSUAL = 0.9  # where a network finds a column that few have; our estimate
+FEWEST_FOR_CORD, CORD_FILLS = 3, 0.8  # vertebrae beside its end; rows that it fills between its ends
+NO_LANDMARK = "numbering {}: no landmark (dens, sacrum) in view"
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,9 @@ class BodyShape:
 
 @dataclass(frozen=True)
 class Levels:
-    """names: from the head down, None where unknown; factor: of each confidence; warnings: a sentence each."""
+    """names: from the head down, None where unknown; factor: the probability of the whole numbering, 1 where it is
+    unknown; warnings: a sentence each.
+    """
 
     names: tuple[str | None, ...]
     numbering: Numbering
@@ -153,83 +163,108 @@ def name_levels(
     body_region: BodyRegion | None,
     said: Mapping[str, Scores] | None = None,
 ) -> Levels:
-    """Name vertebrae that stand in order from the head down.
+    """Name vertebrae by no more than a sacrum, the region and a network; see `decide_levels`."""
+    return decide_levels(shapes, Landmarks(sacrum, body_region, said=said))
 
-    sacrum: whether one is seen below the last. body_region: what the header says, for want of a landmark. said: the
-    labelling network's probabilities (vertebrae, classes) by head, where the pack has one.
-    """
-    axis, places, warnings = _count(shapes, sacrum=sacrum)
-    named = _from_network(said, places, axis, sacrum=sacrum, warnings=warnings) if said and places else None
-    if named is not None:
-        return named
-    if axis is not None:
-        return _from_axis(places, axis, sacrum=sacrum, warnings=warnings)
-    names = tuple(CHAIN[i] if i >= 0 else None for i in (LAST - (places[-1] - place) for place in places))
-    if sacrum:
-        return Levels(names, "landmark", DOUBTED if warnings else 1.0, warnings)
-    sentence = "numbering assumed: no landmark (dens, sacrum) in view, "
-    if places and places[-1] == LAST - AXIS:
-        return Levels(names, "assumed", ASSUMED, (*warnings, f"{sentence}{LAST - AXIS + 1} vertebrae are C2 to L5"))
-    if places and body_region == "lumbar":
-        return Levels(names, "assumed", ASSUMED, (*warnings, f"{sentence}the lowest vertebra is taken for L5"))
-    sentence = "numbering unknown: no landmark (dens, sacrum) in view"
-    return Levels((None,) * len(places), "unknown", ASSUMED, (*warnings, sentence))
+
+def decide_levels(shapes: Sequence[BodyShape], landmarks: Landmarks) -> Levels:
+    """Name vertebrae that stand in order from the head down."""
+    if not shapes:
+        return Levels((), "unknown", 1.0, (NO_LANDMARK.format("unknown"),))
+    axis, places, warnings = _count(shapes, sacrum=landmarks.sacrum)
+    path = _network_path(landmarks, places, axis)
+    decision = decide(places, evidences_of(Seen(_steps(shapes, places), axis, landmarks, path)))
+    certainty = SURE_OF_A_GAP ** (places[-1] + 1 - len(places))
+    certainty *= SURE_OF_ONE_LANDMARK if any("counted from the sacrum" in warning for warning in warnings) else 1.0
+    certainty *= SURE_OF_UNUSUAL if path is not None and decision.best.unusual else 1.0
+    decision = replace(decision, probability=decision.probability * certainty)
+    seen = axis is not None or landmarks.sacrum
+    numbering = decision.numbering(landmark=seen and landmarks.lower_end.kind != "doubtful")
+    warnings = (*warnings, *_doubts(decision, landmarks, numbering, seen=seen, count=places[-1] + 1, path=path))
+    if numbering == "unknown":
+        return Levels((None,) * len(shapes), "unknown", 1.0, warnings)
+    return Levels(decision.best.names, numbering, decision.probability, warnings)
+
+
+def _steps(shapes: Sequence[BodyShape], places: Sequence[int]) -> list[float | None]:
+    """Steps from one to the next in mm; None where one was missed between, or one has no body."""
+    return [
+        math.dist(one.centre, other.centre) if below == above + 1 and one.has_body and other.has_body else None
+        for one, other, above, below in zip(shapes, shapes[1:], places, places[1:], strict=False)
+    ]
+
+
+def _doubts(
+    decision: Decision, landmarks: Landmarks, numbering: Numbering, *, seen: bool, count: int, path: LabelPath | None
+) -> list[str]:
+    """What is to be said of a numbering."""
+    doubts = []
+    if landmarks.lower_end.kind == "doubtful":
+        doubts.append("numbering doubtful: a disc lies in the sacrum, which may hold the lowest vertebra")
+    if landmarks.lower_end.kind == "split":
+        doubts.append("the lowest vertebra was drawn as sacrum; it was parted from it at the disc below it")
+    if path is not None and numbering != "unknown" and decision.best.unusual:
+        names = ", ".join(decision.best.unusual)
+        doubts.append(f"unusual count of vertebrae: {names}, as the labelling network has it")
+    if numbering == "unknown":
+        doubts.append(NO_LANDMARK.format("unknown") if not seen else f"numbering unknown{decision.sentence[18:]}")
+    elif not seen:
+        why = f"{LAST - AXIS + 1} vertebrae are C2 to L5" if count == LAST - AXIS + 1 else ""
+        why = why or ("the lowest vertebra is taken for L5" if decision.best.above_s1 == 0 else "by sizes and the cord")
+        head = NO_LANDMARK.format("assumed")
+        doubts.append(f"{head}: by the labelling network" if path is not None else f"{head}, {why}")
+    elif decision.sentence and landmarks.lower_end.kind != "doubtful":
+        doubts.append(decision.sentence)
+    return doubts
+
+
+def cord_end(subregions: NDArray[np.uint8], shapes: Sequence[BodyShape], spacing: Spacing) -> float | None:
+    """Where the cord ends among the bodies' centres, in places; None unless cord is seen above and canal below."""
+    cord, canal = ((subregions == label).any((0, 2)) for label in (CORD, CANAL))
+    heights = np.array([shape.centre[1] for shape in shapes])
+    if len(shapes) < FEWEST_FOR_CORD or not cord.any() or not canal.any():
+        return None
+    rows = np.flatnonzero(cord)
+    end, step = rows[-1] * spacing[1], float(np.median(np.diff(heights)))
+    seen_above = (rows[-1] - rows[0]) * spacing[1] > step and np.count_nonzero(cord) > CORD_FILLS * np.ptp(rows)
+    free_below = np.flatnonzero(canal)[-1] * spacing[1] > end + 2 * step
+    if not seen_above or not free_below or not heights[0] <= end <= heights[-1]:
+        return None
+    places, _ = column_places(shapes, None)
+    return float(np.interp(end, heights, places))
 
 
 def _count(shapes: Sequence[BodyShape], *, sacrum: bool) -> tuple[int | None, list[int], tuple[str, ...]]:
     """Which vertebra is C2, the place of each in the column, and what is doubtful about that."""
     axis = find_axis(shapes)
-    places, warnings = _places(shapes, axis)
+    places, warnings = column_places(shapes, axis)
     if axis is None or not sacrum:
         return axis, places, warnings
     found, expected = places[-1] - places[axis] + 1, LAST - AXIS + 1
-    if abs(found - expected) <= UNUSUAL:
+    if found == expected:
         return axis, places, warnings
-    places, warnings = _places(shapes, None)
+    if abs(found - expected) <= UNUSUAL:
+        sentence = f"numbering doubtful: {found} vertebrae from C2 to the sacrum, {expected} expected"
+        return axis, places, (*warnings, sentence)
+    places, warnings = column_places(shapes, None)
     sentence = f"numbering doubtful: what looks like C2 is {found} vertebrae above the sacrum, {expected} expected"
     return None, places, (*warnings, f"{sentence}; counted from the sacrum")
 
 
-def _from_network(
-    said: Mapping[str, Scores],
-    places: Sequence[int],
-    axis: int | None,
-    *,
-    sacrum: bool,
-    warnings: tuple[str, ...],
-) -> Levels | None:
-    """Take the likeliest path; None where there is none. Of a vertebra that was missed nothing is said."""
+def _network_path(landmarks: Landmarks, places: Sequence[int], axis: int | None) -> LabelPath | None:
+    """The labelling network's likeliest path at the places found. Of a vertebra that was missed nothing is said."""
+    if not landmarks.said:
+        return None
     heads = {}
-    for head, rows in said.items():
+    for head, rows in landmarks.said.items():
         heads[head] = np.full((places[-1] + 1, rows.shape[1]), 1 / rows.shape[1])
         heads[head][list(places)] = rows
-    path = find_path(heads, axis=None if axis is None else places[axis], sacrum=sacrum)
-    if path is None:
-        return None
-    unusual = [str(name) for name in ("T13", "L6") if name in path.names]
-    unusual += ["no T12"] if "T11" in path.names and "L1" in path.names and "T12" not in path.names else []
-    if unusual:
-        warnings = (*warnings, f"unusual count of vertebrae: {', '.join(unusual)}, as the labelling network has it")
-    landmark = axis is not None or sacrum
-    if not landmark:
-        warnings = (*warnings, "numbering assumed: by the labelling network, no landmark (dens, sacrum) in view")
-    factor = path.certainty * (DOUBTED if unusual or places[-1] + 1 > len(places) else 1.0)
-    names = tuple(path.names[place] for place in places)
-    return Levels(names, "landmark" if landmark else "assumed", factor, warnings)
+    certain = landmarks.sacrum and landmarks.lower_end.kind != "doubtful"
+    path = find_path(heads, axis=None if axis is None else places[axis], sacrum=certain)
+    return None if path is None else LabelPath(tuple(path.names[place] for place in places), path.certainty)
 
 
-def _from_axis(places: Sequence[int], axis: int, *, sacrum: bool, warnings: tuple[str, ...]) -> Levels:
-    """Count from C2 downwards, and against the sacrum where both are in view."""
-    indices = [AXIS + place - places[axis] for place in places]
-    names = [CHAIN[i] if 0 <= i <= LAST else "L6" if i == LAST + 1 else None for i in indices]
-    if sacrum and indices[-1] != LAST:
-        found = indices[-1] - AXIS + 1
-        expected = LAST - AXIS + 1
-        warnings = (*warnings, f"numbering doubtful: {found} vertebrae from C2 to the sacrum, {expected} expected")
-    return Levels(tuple(names), "landmark", DOUBTED if warnings else 1.0, warnings)
-
-
-def _places(shapes: Sequence[BodyShape], axis: int | None) -> tuple[list[int], tuple[str, ...]]:
+def column_places(shapes: Sequence[BodyShape], axis: int | None) -> tuple[list[int], tuple[str, ...]]:
     """Place of each vertebra in the column, counting those that were missed between two.
 
     The axis' centre lies high, in the root of its dens: the step from it to C3 tells nothing. Nor does a step to what

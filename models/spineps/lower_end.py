@@ -110,7 +110,7 @@ def _in_front(subregions: NDArray[np.uint8], discs: _Discs) -> Voxels:
     """In front of the canal, row by row, and no wider than the discs: bodies lie there, arches and wings do not."""
     both = discs.first | discs.second
     _, _, across = ndimage.find_objects(both.astype(np.uint8))[0]
-    canal = np.isin(subregions, CANAL).any(2)
+    canal = np.asarray(np.isin(subregions, CANAL).any(2), bool)
     rows = np.flatnonzero(canal.any(0))
     front = np.full(canal.shape[1], canal.shape[0])
     if len(rows):

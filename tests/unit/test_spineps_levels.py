@@ -94,7 +94,8 @@ def test_from_the_sacrum_upwards() -> None:
     levels = named(spine(6), sacrum=True)
 
     assert levels.names == ("T12", "L1", "L2", "L3", "L4", "L5")
-    assert (levels.numbering, levels.warnings, levels.factor) == ("landmark", (), 1.0)
+    assert (levels.numbering, levels.warnings) == ("landmark", ())
+    assert 0.9 < levels.factor < 1.0
 
 
 @pytest.mark.parametrize(("dens_at", "first"), [(0, "C2"), (1, "C1")])
