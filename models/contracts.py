@@ -55,7 +55,7 @@ class RadiographResult:
 
     labelmap: (rows, columns) uint16 on the source grid, 0 = background, else Segment Number.
     structures: from the top of the spine downwards.
-    numbering: `landmark` (C2 or S1 was seen), `assumed` (from the body region only) or `unknown`.
+    numbering: `landmark` (C2 or S1 was seen, and the names have a probability of 0.8), `assumed` (0.5) or `unknown`.
     scale: a sentence that says where the patch size came from.
     warnings: what the engine doubts, a sentence each.
     timings_s: seconds per phase.

@@ -37,7 +37,6 @@ EVEN_STEPS = 1.6  # two steps of a run that differ by more have a vertebra betwe
 EDGE_SHARE = 0.05  # a mask that comes this near to the image's edge, in body sizes, is cut by it
 # How far, in body sizes, a detection may lie from the vertebra it speaks for; the middle of C2 with its dens is high.
 REACH: Mapping[DetectionKind, float] = {"vertebra": 0.5, "C2": 1.0, "S1": 0.7}
-ASSUMED_CONFIDENCE = 0.7  # what is left of a confidence whose level is an assumption
 
 
 @dataclass(frozen=True)
@@ -152,6 +151,8 @@ class SpineFM:
             region=begun.scale.region,
             cut_above=bool(cut) and "upper" in cut[0],
             cut_below=bool(cut) and "lower" in cut[-1],
+            certain=self._certain(vertebrae, finished),
+            steps=_steps(vertebrae, begun.scale.body_px),
         )
         if len(numbered.members) < FEWEST:
             raise NoSpineFound(f"the walk ended with {len(numbered.members)} vertebrae, fewer than {FEWEST}")
@@ -194,20 +195,34 @@ class SpineFM:
     ) -> tuple[FoundStructure, ...]:
         numbers = range(1, len(vertebrae) + 1)
         centres = ndimage.center_of_mass(labelmap > 0, labelmap, list(numbers))
-        certainty = ASSUMED_CONFIDENCE if numbered.numbering == "assumed" else 1.0
-        background = self.config.classes.index("background")
+        certain = self._certain(vertebrae, finished, numbered.members)
         return tuple(
             FoundStructure(
                 segment_number=number,
                 label=level or f"vertebra {number}",
                 level=level,
-                confidence=certainty * (1 - vertebra.probabilities[background]) * finished.probabilities[member],
+                confidence=numbered.probability * sure,
                 centroid_px=(float(column), float(row)),
             )
-            for number, level, vertebra, member, (row, column) in zip(
-                numbers, numbered.levels, vertebrae, numbered.members, centres, strict=True
-            )
+            for number, level, sure, (row, column) in zip(numbers, numbered.levels, certain, centres, strict=True)
         )
+
+    def _certain(
+        self, vertebrae: Sequence[Vertebra], finished: Finished, members: Sequence[int] | None = None
+    ) -> list[float]:
+        """That each is a vertebra with this outline, 0–1. members: their places in `finished`, else all of it."""
+        background = self.config.classes.index("background")
+        places = range(len(vertebrae)) if members is None else members
+        return [
+            (1 - vertebra.probabilities[background]) * finished.probabilities[place]
+            for vertebra, place in zip(vertebrae, places, strict=True)
+        ]
+
+
+def _steps(vertebrae: Sequence[Vertebra], body_px: float) -> list[float]:
+    """From each vertebra to the next, in body sizes."""
+    centroids = [vertebra.centroid for vertebra in vertebrae]
+    return [math.dist(a, b) / body_px for a, b in zip(centroids, centroids[1:], strict=False)]
 
 
 def likely_starts(detections: Sequence[Detection], max_turn_degrees: float) -> tuple[Triple, ...]:

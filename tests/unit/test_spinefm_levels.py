@@ -88,3 +88,51 @@ def test_a_landmark_far_from_its_own_end_is_not_believed() -> None:
     assert numbered(8, s1=0, region="lumbar").numbering == "assumed"
     assert numbered(7, c2=6, region="cervical").numbering == "assumed"
     assert numbered(8, c2=1, s1=0).levels[0] == "C2"
+
+
+def test_a_poor_s1_is_no_landmark() -> None:
+    """Hardly a vertebra at all: what it says of the numbering counts for nothing."""
+    evidence = [{"S1": 0.6 * (index == 6)} for index in range(7)]
+    sure, poor = (
+        number_chain(evidence, threshold=0.45, region="lumbar", certain=[0.9] * 6 + [last]) for last in (0.9, 0.3)
+    )
+
+    assert (sure.numbering, sure.levels[-1]) == ("landmark", "S1")
+    assert poor.numbering == "unknown"
+
+
+def test_a_poor_lowest_vertebra_may_be_s1_and_is_not_called_l5() -> None:
+    """As seen on a real lateral: S1 was taken for L5."""
+    sure, poor = (
+        number_chain([{}] * 6, threshold=0.45, region="lumbar", certain=[0.9] * 5 + [last]) for last in (0.9, 0.3)
+    )
+
+    assert (sure.numbering, poor.numbering) == ("assumed", "unknown")
+
+
+def test_vertebrae_that_were_jumped_over_are_counted_and_make_the_numbering_less_likely() -> None:
+    """A step twice as long as the others."""
+    evidence = [{"S1": 0.9 * (index == 5)} for index in range(6)]
+
+    answer = number_chain(evidence, threshold=0.45, region="lumbar", steps=[1.2, 1.3, 2.5, 1.2, 1.3])
+
+    assert answer.levels == ("T12", "L1", "L2", "L4", "L5", "S1")
+    assert answer.numbering == "assumed"
+    assert "1 vertebra(e) between the 3. and the 4. from the top not found" in answer.warnings
+    assert answer.probability < 0.75
+
+
+def test_a_chain_of_jumps_has_no_levels() -> None:
+    """Three of seven vertebrae, as on a real lateral: every step is far longer than a body."""
+    answer = number_chain([{}] * 3, threshold=0.45, region="lumbar", steps=[2.7, 2.05])
+
+    assert answer.numbering == "unknown"
+
+
+def test_the_long_step_from_c2_hides_nothing() -> None:
+    """Its centroid lies high, in the root of the dens."""
+    evidence = [{"C2": 0.9 * (index == 0)} for index in range(5)]
+
+    answer = number_chain(evidence, threshold=0.45, region=None, steps=[1.9, 1.2, 1.2, 1.2])
+
+    assert (answer.numbering, answer.levels[-1], answer.warnings) == ("landmark", "C6", ())
