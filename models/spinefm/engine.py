@@ -26,6 +26,7 @@ from models.spinefm.finish import Finished, finish
 from models.spinefm.levels import Numbered, number_chain
 from models.spinefm.networks import Networks, build_networks
 from models.spinefm.patches import Point
+from models.spinefm.plausibility import implausible
 from models.spinefm.scale import Scale, resolve_scale
 from models.spinefm.start import Triple, is_one_line, order_along_spine, order_downwards, runs_of_three
 from models.spinefm.walk import Chain, Ending, leading_class, walk
@@ -144,9 +145,8 @@ class SpineFM:
         vertebrae, finished = _without_empty(chain.vertebrae, whole)
         margin = 1 + int(EDGE_SHARE * begun.scale.body_px)
         cut = [_edges_touched(finished.labelmap == number, margin) for number in range(1, len(vertebrae) + 1)]
-        evidence = self._evidence(vertebrae, begun)
         numbered = number_chain(
-            evidence,
+            self._evidence(vertebrae, begun),
             threshold=settings.landmark,
             region=begun.scale.region,
             cut_above=bool(cut) and "upper" in cut[0],
@@ -156,8 +156,14 @@ class SpineFM:
         )
         if len(numbered.members) < FEWEST:
             raise NoSpineFound(f"the walk ended with {len(numbered.members)} vertebrae, fewer than {FEWEST}")
+        kept = [vertebrae[i] for i in numbered.members]
+        fault = implausible(
+            [v.centroid for v in kept], self._certain(kept, finished, numbered.members), numbered, begun.scale.region
+        )
+        if fault is not None:
+            raise NoSpineFound(fault)
         labelmap = _renumbered(finished.labelmap, numbered.members)
-        structures = self._structures(labelmap, [vertebrae[i] for i in numbered.members], finished, numbered)
+        structures = self._structures(labelmap, kept, finished, numbered)
         clock.lap("finish")
         return RadiographResult(
             labelmap=labelmap,

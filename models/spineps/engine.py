@@ -25,6 +25,7 @@ from models.spineps.frame import Orientation, Spacing, resample_image, resample_
 from models.spineps.instances import FoundInstances, InstancePhase
 from models.spineps.labelling import LabellingPhase
 from models.spineps.levels import cord_end, decide_levels, sees_sacrum, shapes_of
+from models.spineps.plausibility import implausible
 from models.spineps.prepare import Preparation, prepare
 from models.spineps.semantic import SemanticPhase, build_semantic_network
 from models.state_dicts import with_aliases
@@ -114,7 +115,11 @@ class SPINEPS:
         end = cord_end(combined.subregions, shapes, grids.source_mm)
         levels = decide_levels(shapes, Landmarks(sacrum, hints.body_region, combined.lower_end, end, said))
         agreement = (instances.agreement[number - 1] if number else FROM_SACRUM for number in combined.kept)
-        return Found(combined, levels, tuple(agreement))
+        found = Found(combined, levels, tuple(agreement))
+        fault = implausible(combined, shapes, levels, found.agreement, grids.source_mm)
+        if fault is not None:
+            raise NoSpineFound(fault)
+        return found
 
 
 @dataclass(frozen=True)
