@@ -18,7 +18,16 @@ from rich.table import Table
 
 from app import evaluate_volumes
 from models.errors import SpondylError
-from models.evaluation import ImageScore, LevelSummary, Summary, score_image, summarise
+from models.evaluation import (
+    ImageScore,
+    LevelSummary,
+    Summary,
+    count_namings,
+    judge_naming,
+    naming_sentence,
+    score_image,
+    summarise,
+)
 from operators.dicom.label_images import (
     LabelFile,
     LabelImage,
@@ -186,6 +195,7 @@ def evaluation_as_json(evaluation: Evaluation) -> dict[str, Any]:
             "landmark_images": summary.landmark_images,
             "landmark_images_right": summary.landmark_images_right,
             "levels_right_rate": summary.levels_right_rate,
+            "naming": count_namings(judge_naming(image.structures) for image in evaluation.images),
         },
         "published": [asdict(row) for row in PUBLISHED],
         "images": [image_as_json(image) for image in evaluation.images],
@@ -198,7 +208,8 @@ def image_as_json(image: ImageScore) -> dict[str, Any]:
     structures = [
         asdict(score) | {"identified": score.identified, "level_right": score.level_right} for score in image.structures
     ]
-    return asdict(image) | {"structures": structures, "levels_right": image.levels_right}
+    naming = judge_naming(image.structures)
+    return asdict(image) | {"structures": structures, "levels_right": image.levels_right, "naming": naming}
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
@@ -211,6 +222,9 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
             f"(C2, S1) annotated: {summary.levels_right_rate:.1%}",
             highlight=False,
         )
+    counts = count_namings(judge_naming(image.structures) for image in evaluation.images)
+    if counts:
+        console.print(naming_sentence(counts), highlight=False)
     console.print(
         "n: annotated; identified: Dice ≥ 0.5 with its partner; all: those not found count as 0; "
         "published: SpineFM's paper, other images, only for comparison",

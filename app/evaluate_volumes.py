@@ -14,13 +14,18 @@ from rich.table import Table
 from models.evaluation import (
     END_PLATE,
     SACRUM,
+    VERTEBRA,
     KindScore,
     KindSummary,
     LabelledVolume,
+    Naming,
     PairedDifference,
     PanopticCounts,
     VolumeScore,
     VolumesSummary,
+    count_namings,
+    judge_naming,
+    naming_sentence,
     paired_difference,
     parts_of,
     score_kind,
@@ -140,8 +145,9 @@ def evaluation_as_json(evaluation: VolumesEvaluation) -> dict[str, Any]:
         | {
             "kinds": [asdict(row) | {"panoptic": _qualities(row.counts)} for row in summary.kinds],
             "levels_right_rate": summary.levels_right_rate,
+            "naming": count_namings(map(_naming, evaluation.volumes)),
         },
-        "volumes": [asdict(volume) for volume in evaluation.volumes],
+        "volumes": [asdict(volume) | {"naming": _naming(volume)} for volume in evaluation.volumes],
         "comparisons": [asdict(comparison) for comparison in evaluation.comparisons],
         "notes": list(evaluation.notes),
     }
@@ -163,12 +169,21 @@ def print_evaluation(evaluation: VolumesEvaluation, console: Console) -> None:
             f"(C2, sacrum) annotated: {summary.levels_right_rate:.1%}",
             highlight=False,
         )
+    counts = count_namings(map(_naming, evaluation.volumes))
+    if counts:
+        console.print(naming_sentence(counts), highlight=False)
     for sentence in (MEANING, PUBLISHED):
         console.print(sentence, style="dim", highlight=False)
     if evaluation.comparisons:
         console.print(_comparison_table(evaluation.comparisons))
     for note in evaluation.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
+
+
+def _naming(volume: VolumeScore) -> Naming | None:
+    """How the vertebrae of a volume are named."""
+    vertebrae = volume.kind(VERTEBRA)
+    return judge_naming(vertebrae.instances.structures) if vertebrae else None
 
 
 def whole_cells(row: KindSummary) -> tuple[str, ...]:

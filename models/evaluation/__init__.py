@@ -5,11 +5,13 @@ Three steps, a module each, and what volumes need on top:
 - `pairing`: which predicted structure answers for which reference structure, and with what overlap;
 - `surfaces`: how far the two surfaces of such a pair lie apart;
 - `summary`: what that says about an image, a level and a whole data set;
+- `naming`: whether the names of a case are right, doubted or confidently wrong;
 - `panoptic`: how well instances are recognised and outlined;
 - `volumes`: the scores of a volume by kind of structure, and of a data set of volumes;
 - `significance`: whether two sets of results on the same images differ.
 """
 
+from models.evaluation.naming import Naming, count_namings, judge_naming, naming_sentence
 from models.evaluation.pairing import IDENTIFIED_DICE, Pair, dice, pair_structures
 from models.evaluation.panoptic import PanopticCounts, count_matches, total_counts
 from models.evaluation.significance import PairedDifference, paired_difference
@@ -47,6 +49,10 @@ from models.evaluation.volumes import (
 )
 
 __all__ = [
+    "Naming",
+    "count_namings",
+    "judge_naming",
+    "naming_sentence",
     "BODY",
     "CANAL",
     "CANAL_WITH_CORD",
