@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["mm", "mm2", "mm3", "px", "px2", "deg", "ratio", "percent"]
+Unit = Literal["mm", "mm2", "mm3", "px", "px2", "deg", "ratio", "percent", "count"]
 
 
 @dataclass(frozen=True)

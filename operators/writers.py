@@ -119,9 +119,11 @@ def _report(answer: Answer, segmentation: Dataset, profile: Profile) -> Dataset:
         answer.morphometry,
         answer.source,
         answer.result.structures,
+        labelmap=answer.result.labelmap,
         segmentation=segmentation,
         algorithm=answer.algorithm,
         numbering=answer.result.numbering,
+        spacing_mm=answer.spacing_mm,
         warnings=(*answer.notes, *answer.result.warnings, f"lengths: {answer.spacing_source}"),
         profile=profile,
     )

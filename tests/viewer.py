@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 from pynetdicom import AE
+from scipy import ndimage
 
 STRAY_PIXELS = 20  # of a colour where two others meet
 
@@ -36,7 +37,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class View:
-    """What to photograph: a Segmentation, on the instance of that number, or (0) on what is shown first."""
+    """What to photograph: a Segmentation or report, on the instance of that number, or (0) on what is shown first."""
 
     segmentation: Dataset
     instance_number: int = 0
@@ -116,6 +117,25 @@ def image_box(picture: NDArray[np.uint8]) -> tuple[slice, slice] | None:
         return None
     rows = np.flatnonzero(white[:, columns[0] : columns[-1]].mean(axis=1) > 0.6)
     return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if rows.size else None
+
+
+def drawn_along(picture: NDArray[np.uint8], outline: NDArray[np.float64], shape: tuple[int, int]) -> float:
+    """How much of an outline is drawn in a picture of the viewer: half of it where it is dashed, 0 where it is not.
+
+    outline: (n, 2) columns and rows in an image of `shape` (rows, columns).
+    """
+    box = image_box(picture)
+    if box is None:
+        return 0.0
+    seen = picture.astype(int)
+    ink = (seen[..., 1] > 180) & (seen[..., 2] < 90)  # OHIF draws in yellow, what is chosen in green
+    near = ndimage.binary_dilation(ink, iterations=2)
+    scale = [(box[1].stop - box[1].start) / shape[1], (box[0].stop - box[0].start) / shape[0]]
+    ends = outline * scale + [box[1].start, box[0].start]
+    steps = np.linspace(0, 1, 20, endpoint=False)[:, None]
+    points = np.concatenate([first + steps * (last - first) for first, last in zip(ends[:-1], ends[1:], strict=True)])
+    columns, rows = np.clip(points.astype(int), 0, [picture.shape[1] - 1, picture.shape[0] - 1]).T
+    return float(near[rows, columns].mean())
 
 
 def tinted(picture: NDArray[np.uint8], colour: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -43,10 +43,10 @@ NUMBERING_VALUES = MappingProxyType(
 
 DISC_HEIGHT = Code("DISC-HEIGHT", PRIVATE_SCHEME, "Intervertebral disc height")
 DISC_HEIGHT_INDEX = Code("DISC-INDEX", PRIVATE_SCHEME, "Intervertebral disc height index")
-LISTHESIS_OFFSET = Code("LISTHESIS", PRIVATE_SCHEME, "Offset of the vertebra on the one below")
+LISTHESIS_OFFSET = Code("LISTHESIS", PRIVATE_SCHEME, "Offset on the vertebra below")
 LISTHESIS_SHARE = Code("LISTHESIS-SHARE", PRIVATE_SCHEME, "Offset as a share of the end-plate below")
-CANAL_DIAMETER = Code("CANAL-AP", PRIVATE_SCHEME, "Antero-posterior diameter of the vertebral canal")
-CANAL_AREA = Code("CANAL-AREA", PRIVATE_SCHEME, "Cross-sectional area of the vertebral canal")
+CANAL_DIAMETER = Code("CANAL-AP", PRIVATE_SCHEME, "Vertebral canal AP diameter")
+CANAL_AREA = Code("CANAL-AREA", PRIVATE_SCHEME, "Vertebral canal cross-sectional area")
 VOLUME = Code("118565006", "SCT", "Volume")
 DISC = Code("360499006", "SCT", "Intervertebral disc")  # SNOMED CT has it, PS3.16 does not list it
 MAGNETIC_RESONANCE = Code("MR", "DCM", "Magnetic Resonance")
@@ -54,6 +54,9 @@ MAGNETIC_RESONANCE = Code("MR", "DCM", "Magnetic Resonance")
 AREA = Code("42798000", "SCT", "Area")
 COBB_ANGLE = Code("285285000", "SCT", "Cobb angle")
 CERTAINTY_OF_FINDING = Code("111012", "DCM", "Certainty of Finding")
+SOURCE_OF_MEASUREMENT = Code("121112", "DCM", "Source of Measurement")
+SUMMARY = Code("121111", "DCM", "Summary")
+VERTEBRA_COUNT = Code("COUNT", PRIVATE_SCHEME, "Number of vertebrae segmented")
 COMMENT = Code("121106", "DCM", "Comment")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
@@ -79,6 +82,7 @@ RIGHT = Code("24028007", "SCT", "Right")
 UNITS = MappingProxyType(
     {
         "mm": Code("mm", "UCUM", "millimeter"),
+        "count": Code("{vertebrae}", "UCUM", "vertebrae"),
         "mm3": Code("mm3", "UCUM", "cubic millimeter"),
         "ratio": Code("{ratio}", "UCUM", "ratio"),
         "percent": Code("%", "UCUM", "percent"),

@@ -1,15 +1,18 @@
 """The measurements as a report: TID 1500 in a Comprehensive 3D SR (PS3.16 TID 1500, PS3.3 A.35.13).
 
-One planar group (TID 1410) per vertebra points at its Segment; a group for the whole image (TID 1501) holds the
-lordosis, how the vertebrae were numbered, and what is doubted, as comments.
+Sentences come first: a summary, then what is doubted. One planar group (TID 1410) per vertebra points at its Segment
+and at its place in the image; a group for the whole image (TID 1501) holds the lordosis and how the vertebrae were
+numbered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-import highdicom as hd
+import numpy as np
 from highdicom import sr
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from models.contracts import FoundStructure, Numbering
@@ -17,28 +20,28 @@ from models.quantity import Quantity
 from models.spinefm.morphometry import SpineMorphometry, VertebraMorphometry
 from operators.dicom import codes
 from operators.dicom.errors import ResultError
-from operators.dicom.identity import AlgorithmIdentity, Profile, result_uid
-from operators.dicom.provenance import (
-    add_provenance,
-    completed_headers,
-    plain_text,
-    result_keywords,
-    series_description,
-)
+from operators.dicom.identity import AlgorithmIdentity, Profile
+from operators.dicom.image_library import library_of_radiograph
+from operators.dicom.outlines import Places, outlines_of
+from operators.dicom.provenance import completed_headers, plain_text
 from operators.dicom.report_parts import (
-    add_comments,
+    ReportContent,
+    ReportContext,
+    Value,
     algorithm_id,
     comments,
-    evidence,
-    measurement,
-    observation_context,
-    private_scheme,
-    procedure,
+    document,
+    draw,
+    measurements,
+    most_drawn,
+    names_of,
+    spine_group,
+    spine_values,
 )
+from operators.dicom.report_summary import certain_curves, is_reported, left_out, of_radiograph
 from operators.dicom.segmentation import tracking_uid
 
-# TID 1603: an Image Library entry of a projection holds both.
-_LIBRARY_KEYWORDS = ("PatientOrientation", "ImagerPixelSpacing")
+DRAWN = (codes.WEDGE_ANGLE, codes.MIDDLE_HEIGHT)  # beside the outline of a vertebra
 
 
 def build_report(
@@ -46,9 +49,11 @@ def build_report(
     source: Sequence[Dataset],
     structures: Sequence[FoundStructure],
     *,
+    labelmap: NDArray[np.uint16],
     segmentation: Dataset,
     algorithm: AlgorithmIdentity,
     numbering: Numbering,
+    spacing_mm: tuple[float, float] | None = None,
     warnings: Sequence[str] = (),
     profile: Profile = "standard",
 ) -> Dataset:
@@ -58,9 +63,11 @@ def build_report(
         measured: from `measure_spine`, a vertebra per structure and in the same order.
         source: the one instance that was segmented; its pixel data need not be there.
         structures: what was found, from the top of the spine downwards.
+        labelmap: (rows, columns) on the source grid; 0 = background, else Segment Number.
         segmentation: the Segmentation of the same structures and profile, which the groups point at.
         algorithm: what segmented and measured.
         numbering: how the levels were told.
+        spacing_mm: the (row, column) spacing that lengths were measured with, or None where they are in pixels.
         warnings: the engine's doubts, a sentence each; those of `measured` are added.
         profile: that of the Segmentation.
 
@@ -68,32 +75,25 @@ def build_report(
         ResultError: measurements or Segmentation are not of these structures.
     """
     _check(measured, structures, segmentation)
+    measured = replace(measured, lordoses=certain_curves(measured.lordoses, structures))
     headers = completed_headers(source)
+    image = sr.SourceImageForRegion(headers[0].SOPClassUID, headers[0].SOPInstanceUID)
+    context = ReportContext(headers, segmentation, algorithm, Places(outlines_of(labelmap[None]), [image]))
     groups: list[sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.MeasurementsAndQualitativeEvaluations] = [
-        _vertebra_group(structure, vertebra, headers, segmentation, algorithm)
+        _vertebra_group(structure, vertebra, measured, context)
         for structure, vertebra in zip(structures, measured.vertebrae, strict=True)
+        if is_reported(structure)
     ]
-    groups.append(_image_group(measured, headers, structures, algorithm, numbering))
-    report = sr.MeasurementReport(
-        observation_context=observation_context(algorithm),
-        procedure_reported=procedure(source[0], codes.PLAIN_RADIOGRAPHY),
-        imaging_measurements=groups,
-        title=hd.sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
-        referenced_images=headers if all(headers[0].get(keyword) for keyword in _LIBRARY_KEYWORDS) else None,
+    groups.append(_image_group(measured, structures, numbering, context))
+    doubts = [left_out(structure) for structure in structures if not is_reported(structure)]
+    content = ReportContent(
+        summary=of_radiograph(measured, structures, numbering),
+        comments=comments(algorithm, (*doubts, *warnings, *measured.warnings)),
+        library=library_of_radiograph(headers[0], spacing_mm),
+        groups=groups,
+        usual=codes.PLAIN_RADIOGRAPHY,
     )
-    add_comments(report, comments(algorithm, (*warnings, *measured.warnings)))
-    result = sr.Comprehensive3DSR(
-        evidence=[*headers, evidence(segmentation)],
-        content=report[0],
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-        series_description=series_description("Spine measurements", algorithm),
-        coding_schemes=[private_scheme()],
-        **result_keywords(source, algorithm, kind="report", profile=profile),
-    )
-    add_provenance(result, source, algorithm)
-    return result
+    return document(content, source, context, profile)
 
 
 def _check(measured: SpineMorphometry, structures: Sequence[FoundStructure], segmentation: Dataset) -> None:
@@ -108,35 +108,33 @@ def _check(measured: SpineMorphometry, structures: Sequence[FoundStructure], seg
 
 
 def _vertebra_group(
-    structure: FoundStructure,
-    vertebra: VertebraMorphometry,
-    source: Sequence[Dataset],
-    segmentation: Dataset,
-    algorithm: AlgorithmIdentity,
+    structure: FoundStructure, vertebra: VertebraMorphometry, measured: SpineMorphometry, context: ReportContext
 ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     level = codes.level_of(structure).code
-    measurements = [measurement(codes.AREA, vertebra.area)]
-    for name, quantity, place in (
+    found = (
+        (codes.AREA, vertebra.area, None),
         (codes.ANTERIOR_HEIGHT, vertebra.anterior_height, codes.ANTERIOR),
         (codes.MIDDLE_HEIGHT, vertebra.middle_height, None),
         (codes.POSTERIOR_HEIGHT, vertebra.posterior_height, codes.POSTERIOR),
-    ):
-        if quantity is not None:
-            measurements.append(measurement(name, quantity, sr.FindingSite(level, topographical_modifier=place)))
-    if vertebra.wedge_angle is not None:
-        measurements.append(measurement(codes.WEDGE_ANGLE, vertebra.wedge_angle))
-    measurements.append(measurement(codes.CERTAINTY_OF_FINDING, Quantity(100 * structure.confidence, "percent")))
-    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        (codes.WEDGE_ANGLE, vertebra.wedge_angle, None),
+        (codes.CERTAINTY_OF_FINDING, Quantity(100 * structure.confidence, "percent"), None),
+    )
+    drawn = most_drawn(DRAWN, len(measured.vertebrae))
+    values = [Value(name, quantity, modifier) for name, quantity, modifier in found if quantity is not None]
+    group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
-            uid=tracking_uid(source, algorithm, structure), identifier=plain_text(structure.label)
+            uid=tracking_uid(context.source, context.algorithm, structure), identifier=plain_text(structure.label)
         ),
-        referenced_segment=_segment_reference(structure, source[0], segmentation),
+        referenced_segment=_segment_reference(structure, context.source[0], context.segmentation),
         finding_category=codes.ANATOMICAL_STRUCTURE,
         finding_type=codes.VERTEBRA,
         finding_sites=[sr.FindingSite(level)],
-        algorithm_id=algorithm_id(algorithm),
-        measurements=measurements,
+        algorithm_id=algorithm_id(context.algorithm),
+        measurements=measurements(values, level, drawn),
     )
+    names = names_of(structure.label, structure.level, measured.lordoses)
+    draw(group, names, drawn, lambda: context.places.of_segment(structure.segment_number))
+    return group
 
 
 def _segment_reference(
@@ -159,28 +157,12 @@ def _segment_reference(
 
 
 def _image_group(
-    measured: SpineMorphometry,
-    source: Sequence[Dataset],
-    structures: Sequence[FoundStructure],
-    algorithm: AlgorithmIdentity,
-    numbering: Numbering,
+    measured: SpineMorphometry, structures: Sequence[FoundStructure], numbering: Numbering, context: ReportContext
 ) -> sr.MeasurementsAndQualitativeEvaluations:
-    measurements = [
-        measurement(
-            codes.LORDOSIS[lordosis.upper_level, lordosis.lower_level],
-            lordosis.angle,
-            sr.FindingSite(codes.REGIONS[lordosis.upper_level[0]]),
-            method=codes.COBB_ANGLE,
-        )
-        for lordosis in measured.lordoses
-    ]
-    return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(
-            uid=str(result_uid(source, algorithm, kind="tracking spine")), identifier="Spine"
-        ),
-        finding_sites=[sr.FindingSite(codes.region_of(tuple(structures)))],
-        algorithm_id=algorithm_id(algorithm),
-        source_images=[sr.SourceImageForMeasurementGroup(source[0].SOPClassUID, source[0].SOPInstanceUID)],
-        measurements=measurements,
-        qualitative_evaluations=[sr.QualitativeEvaluation(codes.NUMBERING, codes.NUMBERING_VALUES[numbering])],
+    return spine_group(
+        spine_values(measured.lordoses, len(structures)),
+        codes.region_of(tuple(structures)),
+        numbering,
+        context,
+        numbers=[structure.segment_number for structure in structures],
     )

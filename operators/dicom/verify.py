@@ -83,17 +83,26 @@ def macro(groups: Dataset, shared: Dataset, keyword: str) -> Dataset:
 
 
 def verify_report(encoded: bytes, source: Sequence[Dataset], segmentation: Dataset) -> None:
-    """Read a report back: a group per Segment with its Tracking UID, and the evidence it claims.
+    """Read a report back: a group per Segment with its Tracking UID, its places, and the evidence it claims.
 
     Raises:
-        ResultError: a Segment has no group, or a reference leads elsewhere.
+        ResultError: a Segment has no group and no sentence that says why, a group has no place in the source or one
+            outside of it, or a reference leads elsewhere.
     """
     dataset = read_back(encoded, source)
-    tracked = {str(item.TrackingUID) for item in segmentation.SegmentSequence if "TrackingUID" in item}
-    reported = {str(item.UID) for item in _items(dataset) if _concept(item) == "112040"}
-    missing = tracked - reported
+    items = _items(dataset)
+    reported = {str(item.UID) for item in items if _concept(item) == "112040"}
+    sentences = [str(item.TextValue) for item in items if item.ValueType == "TEXT"]
+    missing = [
+        item.SegmentLabel
+        for item in segmentation.SegmentSequence
+        if "TrackingUID" in item
+        and str(item.TrackingUID) not in reported
+        and not any(sentence.startswith(f"{item.SegmentLabel} is left out") for sentence in sentences)
+    ]
     if missing:
         raise ResultError(f"report {dataset.SOPInstanceUID} says nothing of {len(missing)} Segments; it is not sent")
+    _require_places(dataset, source)
     known = {str(segmentation.SOPInstanceUID), *(str(instance.SOPInstanceUID) for instance in source)}
     foreign = set(_referenced_instances(dataset)) - known
     if foreign:
@@ -101,6 +110,20 @@ def verify_report(encoded: bytes, source: Sequence[Dataset], segmentation: Datas
             f"report {dataset.SOPInstanceUID} refers to instances that are not its own: {sorted(foreign)}"
         )
     require_references(dataset, [*source, segmentation])
+
+
+def _require_places(dataset: Dataset, source: Sequence[Dataset]) -> None:
+    """Raise ResultError where a group points at no place in the source (OHIF 3.13 opens no such report)."""
+    sizes = {str(each.SOPInstanceUID): (int(each.Columns), int(each.Rows)) for each in source}
+    for group in (item for item in _items(dataset) if _concept(item) == "125007"):
+        places = [item for item in _items(group) if item.ValueType == "SCOORD"]
+        if not places:
+            raise ResultError(f"report {dataset.SOPInstanceUID} has a group without a place; it is not sent")
+        for place in places:
+            image = str(place.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+            points = np.array(place.GraphicData, float).reshape(-1, 2)
+            if (points < 0).any() or (points > sizes.get(image, (-1, -1))).any():
+                raise ResultError(f"report {dataset.SOPInstanceUID} points at a place outside of instance {image}")
 
 
 def verify_overlay(encoded: bytes, pixels: NDArray[np.uint8], source: Sequence[Dataset]) -> None:

@@ -59,9 +59,11 @@ def results(source: Dataset, truth: Truth, profile: Profile = "standard") -> dic
         measured,
         [source],
         structures,
+        labelmap=labelmap,
         segmentation=segmentation,
         algorithm=ALGORITHM,
         numbering="assumed",
+        spacing_mm=image.spacing_mm,
         warnings=["numbering assumed: no landmark in view"],
         profile=profile,
     )

@@ -25,6 +25,7 @@ def test_a_superseding_segmentation_and_report_have_no_new_error(
         measure_spine(made_labelmap(), structures),
         [source],
         structures,
+        labelmap=made_labelmap(),
         segmentation=segmentation,
         algorithm=ALGORITHM,
         numbering="assumed",

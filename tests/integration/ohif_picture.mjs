@@ -1,6 +1,6 @@
 // Pictures of studies in OHIF with a Segmentation loaded, one after the other: a software renderer takes every core.
 // usage: node ohif_picture.mjs OHIF_URL (SERIES_DESCRIPTION STUDY_INSTANCE_UID INSTANCE_NUMBER OUT.png)...
-// A picture is taken as soon as the viewport shows colour, or the page has fallen over, or the time is up; of the
+// A picture is taken as soon as the viewport shows colour or outlines, or the page has fallen over, or the time is up; of the
 // instance with that number where one is given, which is scrolled to, else (0) of what is shown first.
 import { chromium } from 'playwright-core';
 
@@ -8,8 +8,9 @@ const LIMIT_MS = 120000; // for a busy machine; a free one takes some 10 s a stu
 const COLOURED_PIXELS = 500; // an overlay has thousands, the viewport's own canvas none
 const [url, ...pictures] = process.argv.slice(2);
 
-// In the page: whether a canvas of the viewport holds colour, or no viewport is left.
+// In the page: whether a canvas of the viewport holds colour, outlines are drawn over it, or no viewport is left.
 const settled = (least) => {
+  if (document.querySelector('svg.svg-layer polyline, svg.svg-layer path')) return true;
   const canvases = [...document.querySelectorAll('canvas.cornerstone-canvas')];
   return !canvases.length || canvases.some((canvas) => {
     const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);

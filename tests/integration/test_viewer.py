@@ -1,4 +1,4 @@
-"""A Segmentation of profile `ohif` in a real viewer in front of a real PACS: the right colour in the right place.
+"""Segmentation and report of profile `ohif` in a real viewer in front of a real PACS: all in the right place.
 
 A picture of the viewer is the only proof that a radiologist sees a result; DICOM that validates is none.
 """
@@ -12,10 +12,13 @@ from pydicom.dataset import Dataset
 
 from models.contracts import FoundStructure
 from models.phantom.radiograph import radiograph_phantom
+from models.spinefm.morphometry import measure_spine
 from operators.dicom.identity import AlgorithmIdentity
+from operators.dicom.outlines import outlines_of
 from operators.dicom.segmentation import build_segmentation
+from operators.dicom.structured_report import build_report
 from tests.made_dicom import made_dx
-from tests.viewer import Shown, View, overlaps, viewer
+from tests.viewer import Shown, View, drawn_along, overlaps, viewer
 
 pytestmark = [pytest.mark.slow, pytest.mark.peers("Orthanc", "chromium", "node", "curl")]
 
@@ -25,8 +28,8 @@ FRAME = 6
 COMPATIBILITY_ITEMS = ("PixelMeasuresSequence", "PlaneOrientationSequence")
 
 
-def study(name: str) -> tuple[Dataset, Dataset, NDArray[np.uint16]]:
-    """Return a framed radiograph, its Segmentation of profile `ohif`, and the labelmap of that."""
+def study(name: str) -> tuple[Dataset, Dataset, Dataset, NDArray[np.uint16]]:
+    """Return a framed radiograph, its Segmentation of profile `ohif`, its report, and the labelmap of both."""
     phantom = radiograph_phantom(7, region="cervical", columns_limit=661)
     pixels = phantom.pixels / (2**phantom.bits_stored - 1)
     if phantom.photometric_interpretation == "MONOCHROME1":
@@ -42,7 +45,17 @@ def study(name: str) -> tuple[Dataset, Dataset, NDArray[np.uint16]]:
         structures.append(FoundStructure(number, level, level, 0.9, phantom.centroids_px[level]))
     source = made_dx(framed, study=name)
     segmentation = build_segmentation(labelmap, [source], structures, algorithm=ALGORITHM, profile="ohif")
-    return source, segmentation, labelmap
+    report = build_report(
+        measure_spine(labelmap, structures, facing="left"),
+        [source],
+        structures,
+        labelmap=labelmap,
+        segmentation=segmentation,
+        algorithm=ALGORITHM,
+        numbering="landmark",
+        profile="ohif",
+    )
+    return source, segmentation, report, labelmap
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +66,14 @@ def shown(npm_modules: Path, shared: Path, tmp_path_factory: pytest.TempPathFact
     for item in COMPATIBILITY_ITEMS:
         delattr(studies["without items"][1].SharedFunctionalGroupsSequence[0], item)
     with viewer(npm_modules, shared, folder) as running:
-        for source, segmentation, _ in studies.values():
-            running.store([source, segmentation])
-        pictures = running.photograph([View(segmentation) for _, segmentation, _ in studies.values()])
+        for source, segmentation, report, _ in studies.values():
+            running.store([source, segmentation, report])
+        views = {name: View(segmentation) for name, (_, segmentation, _, _) in studies.items()}
+        views["report"] = View(studies["as sent"][2])
+        pictures = running.photograph([*views.values()])
     return {
-        name: Shown(picture, labelmap, segmentation)
-        for picture, (name, (_, segmentation, labelmap)) in zip(pictures, studies.items(), strict=True)
+        name: Shown(picture, studies.get(name, studies["as sent"])[3], view.segmentation)
+        for picture, (name, view) in zip(pictures, views.items(), strict=True)
     }
 
 
@@ -73,6 +88,19 @@ def test_the_viewer_shows_each_vertebra_in_its_recommended_colour_where_it_is(sh
 def test_without_the_compatibility_items_the_viewer_shows_nothing(shown: dict[str, Shown]) -> None:
     """The items that profile `ohif` adds are needed still: when this fails, the viewer has learnt to do without."""
     assert set(overlaps(shown["without items"]).values()) == {0.0}
+
+
+def test_the_viewer_draws_every_vertebra_of_the_report_where_it_is(shown: dict[str, Shown]) -> None:
+    """OHIF opens a report whose groups point at the image, and draws dashed outlines; elsewhere there is none."""
+    report = shown["report"]
+    outlines = [outline.points for outline in outlines_of(report.labelmap[None]).values()]
+
+    drawn = [drawn_along(report.picture, points, report.labelmap.shape) for points in outlines]
+    beside = [drawn_along(report.picture, points - [60, 0], report.labelmap.shape) for points in outlines]
+
+    assert len(drawn) >= 6
+    assert min(drawn) > 0.5
+    assert max(beside) < 0.3
 
 
 @pytest.mark.parametrize("move", [(20, 0), (0, 20)], ids=["down", "sideways"])

@@ -101,7 +101,13 @@ def radiograph_results(keywords: list[str], kind: str) -> None:
     verify_segmentation(encode(segmentation), labelmap, [source], structures)
     report = encode(
         build_report(
-            measured, [source], structures, segmentation=segmentation, algorithm=ALGORITHM, numbering="assumed"
+            measured,
+            [source],
+            structures,
+            labelmap=labelmap,
+            segmentation=segmentation,
+            algorithm=ALGORITHM,
+            numbering="assumed",
         )
     )
     verify_report(report, [source], segmentation)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import pytest
 from highdicom import sr
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as dictionary
+from skimage.measure import grid_points_in_poly
 
 from models.contracts import FoundStructure
 from models.spinefm.morphometry import Facing, measure_spine
 from operators.dicom import codes
 from operators.dicom.errors import ResultError
 from operators.dicom.identity import Profile
+from operators.dicom.report_summary import LEAST_CERTAINTY
 from operators.dicom.segmentation import build_segmentation
 from operators.dicom.structured_report import build_report
 from operators.dicom.verify import encode, verify_report
@@ -43,9 +48,11 @@ def built(
         measure_spine(made_labelmap(), found, spacing_mm=spacing_mm, facing=facing),
         [dataset],
         found,
+        labelmap=made_labelmap(),
         segmentation=segmentation,
         algorithm=ALGORITHM,
         numbering=keywords.pop("numbering", "assumed"),
+        spacing_mm=spacing_mm,
         profile=profile,
         **keywords,
     )
@@ -64,10 +71,31 @@ def measurements(group: Any) -> dict[str, tuple[Any, str]]:
     return {item.name.meaning: (item.value, item.unit.value) for item in group.get_measurements()}
 
 
+def sentences(report: Dataset, code: str) -> list[str]:
+    """Return the texts of one concept that the document holds before everything else that it contains."""
+    contained = [item for item in report.ContentSequence if item.RelationshipType == "CONTAINS"]
+    first = itertools.takewhile(lambda item: item.ValueType == "TEXT", contained)
+    return [str(item.TextValue) for item in first if item.ConceptNameCodeSequence[0].CodeValue == code]
+
+
 def comments(report: Dataset) -> list[str]:
-    """Return the text of all comments of the image group."""
-    image = report.ContentSequence[-1].ContentSequence[-1]
-    return [item.TextValue for item in image.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "121106"]
+    """Return what is doubted."""
+    return sentences(report, "121106")
+
+
+def summary(report: Dataset) -> list[str]:
+    """Return what is told first."""
+    return sentences(report, "121111")
+
+
+def level(number: int, name: str, confidence: float = 0.9) -> FoundStructure:
+    """Return one of the made structures under another name."""
+    return replace(made_structures()[number - 1], label=name, level=name, confidence=confidence)
+
+
+def cervical(*, certainty_of_c7: float = 0.9) -> tuple[FoundStructure, ...]:
+    """Return the made structures as C2, C3, C4 and C7; the bodies are turned by -6 to +6 degrees."""
+    return level(1, "C2"), level(2, "C3"), level(3, "C4"), level(4, "C7", certainty_of_c7)
 
 
 @pytest.mark.parametrize("profile", ["standard", "ohif"])
@@ -125,6 +153,7 @@ def test_front_and_back_height_are_told_apart_by_a_modifier_too() -> None:
         ]
         for item in group.get_measurements()
     }
+    assert all(item.finding_sites for item in group.get_measurements())
     assert places["Anterior vertebral body height"] == ["Anterior"]
     assert places["Posterior vertebral body height"] == ["Posterior"]
     assert places["Middle vertebral body height"] == []
@@ -132,16 +161,14 @@ def test_front_and_back_height_are_told_apart_by_a_modifier_too() -> None:
 
 def test_lordosis_stands_in_the_group_of_the_whole_image() -> None:
     """TID 1501: C2-C7 lordosis by Cobb's method, with the source image."""
-    found = tuple(
-        FoundStructure(item.segment_number, level, level, item.confidence, item.centroid_px)
-        for item, level in zip(made_structures(), ("C2", "C3", "C4", "C7"), strict=True)
-    )
-    source, _, report = built(structures=found)
+    source, _, report = built(structures=cervical())
 
     (group,) = content(report).get_image_measurement_groups()
 
-    # The made bodies are turned by -6 and +6 degrees.
-    assert measurements(group) == {"C2-C7 lordosis": (pytest.approx(12, abs=2), "deg")}
+    assert measurements(group) == {
+        "C2-C7 lordosis": (pytest.approx(12, abs=2), "deg"),
+        "Number of vertebrae segmented": (4, "{vertebrae}"),
+    }
     measured: Any = group.get_measurements()[0]
     assert measured.method.value == dictionary.SCT.CobbAngle.value
     assert group.source_images[0].referenced_sop_instance_uid == source.SOPInstanceUID
@@ -157,6 +184,109 @@ def test_how_the_vertebrae_were_numbered_is_a_coded_evaluation(numbering: str) -
 
     assert evaluation.name == codes.NUMBERING
     assert evaluation.value == codes.NUMBERING_VALUES[numbering]
+
+
+def drawn(group: Any) -> tuple[list[str], list[Any]]:
+    """Return what OHIF 3.13 writes beside the outline of a group, and the coordinates that it draws.
+
+    Comments, then the measurements that have no content items or have coordinates among them.
+    """
+    texts = [str(item.TextValue) for item in group if item.ConceptNameCodeSequence[0].CodeValue == "121106"]
+    coordinates = []
+    for item in (item for item in group if item.ValueType == "NUM"):
+        own = [child for child in item.get("ContentSequence", []) if child.ValueType == "SCOORD"]
+        if own or not item.get("ContentSequence"):
+            texts.append(str(item.ConceptNameCodeSequence[0].CodeMeaning))
+        coordinates += own
+    return texts, coordinates
+
+
+def test_every_group_points_at_its_place_in_the_image() -> None:
+    """PS3.16 TID 320: INFERRED FROM, SCOORD, SELECTED FROM the source; without it OHIF 3.13 opens no report."""
+    source, _, report = built(structures=cervical(), spacing_mm=(0.5, 0.5))
+    groups = [item.ContentSequence for item in report.ContentSequence[-1].ContentSequence]
+
+    shown = [drawn(group) for group in groups]
+
+    two = ["Middle vertebral body height", "Vertebral wedge angle"]
+    assert [texts for texts, _ in shown] == [
+        ["C2", "C2-C7 lordosis 12.6 deg", "Area"],  # no heights of the axis
+        ["C3", *two],
+        ["C4", *two],
+        ["C7", *two],
+        ["C2-C7 lordosis"],
+    ]
+    for number, (_, coordinates) in enumerate(shown, start=1):
+        for item in coordinates:
+            assert item.RelationshipType == "INFERRED FROM"
+            assert item.ConceptNameCodeSequence[0].CodeValue == "121112"
+            (image,) = item.ContentSequence
+            assert image.RelationshipType == "SELECTED FROM"
+            assert image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+            points = np.array(item.GraphicData, float).reshape(-1, 2)
+            if number <= 4:
+                assert item.GraphicType == "POLYLINE"
+                inside = grid_points_in_poly(made_labelmap().shape, points[:, ::-1] - 0.5)
+                assert (inside == (made_labelmap() == number)).mean() > 0.998
+    assert shown[-1][1][0].GraphicType == "MULTIPOINT"  # OHIF writes no text beside it, which would lie over others
+
+
+def test_a_group_of_the_image_without_curves_points_at_the_image_all_the_same() -> None:
+    """The number of vertebrae is always known."""
+    _, _, report = built()
+
+    group = report.ContentSequence[-1].ContentSequence[-1].ContentSequence
+
+    assert drawn(group)[0] == ["Number of vertebrae segmented"]
+
+
+def test_the_summary_comes_first_and_tells_the_most_important_first() -> None:
+    """What was examined and how well, the numbering, then what was measured; never a diagnosis."""
+    _, _, report = built(structures=cervical(certainty_of_c7=0.5), spacing_mm=(0.5, 0.5))
+
+    told = summary(report)
+
+    assert told[:4] == [
+        "Examined: a lateral radiograph. 4 vertebrae segmented, C2 to C7.",
+        "Certainty: at least 50% (C7).",
+        "Doubtful, certainty below 60%: C7 (50%).",
+        "Numbering: assumed, no landmark is in view; the levels may all be off by the same number.",
+    ]
+    assert told[4] == "Measured: C2-C7 lordosis 12.6 deg (Cobb angle)."
+    assert told[5].startswith("Measured: anterior height as a share of the posterior from ")
+    assert told[-1] == "Heights were measured in 3 of 4 vertebrae."
+
+
+def test_what_is_hardly_certain_is_left_out_and_said_to_be() -> None:
+    """A structure at 0 % is no finding; the Segmentation still holds it, and the reader is told."""
+    source, segmentation, report = built(structures=cervical(certainty_of_c7=LEAST_CERTAINTY - 0.01))
+
+    groups = content(report).get_planar_roi_measurement_groups()
+
+    verify_report(encode(report), [source], segmentation)
+    assert [group.tracking_identifier for group in groups] == ["C2", "C3", "C4"]
+    assert "C7 is left out: its certainty is 24%, below the 25% that a report takes." in comments(report)
+    assert not any("C7" in sentence for sentence in summary(report))
+
+
+@pytest.mark.parametrize("spacing_mm", [None, (0.25, 0.2)])
+def test_the_image_library_gives_the_spacing_that_lengths_were_measured_with(
+    spacing_mm: tuple[float, float] | None,
+) -> None:
+    """PS3.16 TID 1603: none where lengths are in pixels, though the detector's is known."""
+    source, _, report = built(spacing_mm=spacing_mm)
+
+    library = next(item for item in report.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "111028")
+    group = library.ContentSequence[0].ContentSequence
+
+    found = {
+        str(item.ConceptNameCodeSequence[0].CodeMeaning): float(item.MeasuredValueSequence[0].NumericValue)
+        for item in group
+        if item.ValueType == "NUM"
+    }
+    assert "ImagerPixelSpacing" in source
+    assert (found.get("Vertical Pixel Spacing"), found.get("Horizontal Pixel Spacing")) == (spacing_mm or (None, None))
+    assert (found["Pixel Data Rows"], found["Pixel Data Columns"]) == made_labelmap().shape
 
 
 def test_doubts_are_comments_in_any_character_set() -> None:
@@ -212,7 +342,7 @@ def test_source_and_segmentation_are_evidence() -> None:
 
 
 def test_a_report_on_an_anonymised_computed_radiograph_is_built_too() -> None:
-    """No Imager Pixel Spacing, no orientation, no dates: no Image Library, but a report."""
+    """No Imager Pixel Spacing, no orientation, no dates."""
     source = made_source(modality="CR", patient_orientation=None, without=ANONYMISED)
 
     _, _, report = built(source=source)
@@ -237,6 +367,7 @@ def test_measurements_of_other_structures_are_refused() -> None:
             measure_spine(made_labelmap(), structures[:3], facing="right"),
             [source],
             structures,
+            labelmap=made_labelmap(),
             segmentation=segmentation,
             algorithm=ALGORITHM,
             numbering="assumed",

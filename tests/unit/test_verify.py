@@ -123,21 +123,34 @@ def test_bytes_that_are_no_dicom_are_found_out() -> None:
 
 
 def test_a_report_that_forgets_a_vertebra_is_found_out() -> None:
-    """Every Segment has its group."""
+    """Every Segment has its group, every group its place in the image."""
     source, structures = made_source(), made_structures()
     whole = segmentation()
     report = build_report(
         measure_spine(made_labelmap(), structures, facing="right"),
         [source],
         structures,
+        labelmap=made_labelmap(),
         segmentation=whole,
         algorithm=ALGORITHM,
         numbering="assumed",
     )
     verify_report(encode(report), [source], whole)
-    del report.ContentSequence[-1].ContentSequence[0]
+    groups = report.ContentSequence[-1].ContentSequence
+    away = groups[1]
+    del groups[1]
 
     with pytest.raises(ResultError, match="says nothing of 1 Segments"):
+        verify_report(encode(report), [source], whole)
+    groups.insert(1, away)
+    places = [item for item in groups[2].ContentSequence if item.ValueType == "NUM"]
+    coordinates = next(item for item in places[0].ContentSequence if item.ValueType == "SCOORD")
+    coordinates.GraphicData = [*coordinates.GraphicData[:-1], 9999.0]
+    with pytest.raises(ResultError, match="points at a place outside of instance"):
+        verify_report(encode(report), [source], whole)
+    for place in places:
+        del place.ContentSequence
+    with pytest.raises(ResultError, match="has a group without a place"):
         verify_report(encode(report), [source], whole)
 
 

@@ -1,5 +1,6 @@
 """Results of an MR volume: two Segmentations in the source's geometry, a report that points at one, a picture."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
@@ -24,7 +25,7 @@ from operators.dicom.volume_segmentation import VolumeSegmentations, build_volum
 from operators.dicom.volume_verify import centroids_lps, verify_volume_segmentation
 from tests.made_dicom import made_uid
 from tests.made_mr import SAGITTAL, made_enhanced_mr, series_of
-from tests.made_volume import ALGORITHM, made_result_on, made_stack, made_voxels
+from tests.made_volume import ALGORITHM, DISC_BOX, VERTEBRA_BOXES, made_result_on, made_stack, made_voxels
 
 PROFILES: tuple[Profile, ...] = ("standard", "ohif")
 MORPHOMETRY = VolumeMorphometry(
@@ -265,6 +266,38 @@ def test_the_report_has_a_group_per_segment_with_what_was_measured(tmp_path: Pat
         for number in np.atleast_1d(item.ReferencedSOPSequence[0].ReferencedSegmentNumber)
     }
     assert segments == {1, 2, 3}
+
+
+def test_each_group_of_the_report_on_a_volume_points_at_its_middle_slice(tmp_path: Path) -> None:
+    """The body of a vertebra, not its arch; canal values stand in the group of their level."""
+    stack = made_stack(tmp_path)
+    segmentation = build(stack, "standard").vertebrae
+    report = build_volume_report(
+        MORPHOMETRY, made_result_on(stack), stack, segmentation=segmentation, algorithm=ALGORITHM
+    )
+    groups = [item.ContentSequence for item in report.ContentSequence[-1].ContentSequence]
+    library = next(item for item in report.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "111028")
+
+    names = [[str(item.TextValue) for item in group if item.ValueType == "TEXT"][-1] for group in groups[:-1]]
+    assert names == ["L4", "L4/L5", "L5"]
+    boxes = (VERTEBRA_BOXES["L4"], DISC_BOX, VERTEBRA_BOXES["L5"])
+    for group, (slices, rows, columns) in zip(groups[:-1], boxes, strict=True):
+        place = next(item for item in _below(group) if item.ValueType == "SCOORD")
+        points = np.array(place.GraphicData, float).reshape(-1, 2)
+        assert points.min(0).tolist() == pytest.approx([columns.start, rows.start], abs=0.5)
+        assert points.max(0).tolist() == pytest.approx([columns.stop, rows.stop], abs=0.5)
+        frame = stack.frames[(slices.start + slices.stop - 1) // 2]
+        reference = place.ContentSequence[0].ReferencedSOPSequence[0]
+        assert reference.ReferencedSOPInstanceUID == frame.instance.sop_instance_uid
+    concepts = [{str(item.ConceptNameCodeSequence[0].CodeValue) for item in _below(group)} for group in groups]
+    assert ["CANAL-AP" in found for found in concepts] == [True, False, False, False]
+    assert ["COUNT" in found for found in concepts] == [False, False, False, True]
+    images = [item for item in library.ContentSequence[0].ContentSequence if item.ValueType == "IMAGE"]
+    assert len(images) == len(stack.frames)
+
+
+def _below(items: Sequence[Dataset]) -> list[Dataset]:
+    return [each for item in items for each in (item, *_below(item.get("ContentSequence", [])))]
 
 
 @pytest.mark.parametrize(
