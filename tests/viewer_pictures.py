@@ -19,11 +19,13 @@ from tests.viewer import View, viewer
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES, SHARED, PICTURES = ROOT / "node_modules", ROOT.parent / "shared", ROOT / "docs" / "images"
-# study and first word of the Segmentation's Series Description → picture
+# study and first word of the result's Series Description → picture
 NAMES = {
     ("radiograph", "Vertebrae"): "ohif.png",
     ("mr", "Vertebrae"): "ohif-mr-vertebrae.png",
     ("mr", "Spinal"): "ohif-mr-substructures.png",
+    ("radiograph", "Spine"): "ohif-report.png",
+    ("mr", "Spine"): "ohif-mr-report.png",
 }
 
 
@@ -37,9 +39,10 @@ def main() -> None:
             run_profiles(folder, {"ohif": results}, settings=Settings())
             made = _instances(results)
             running.store([*_instances(folder), *made])
-            for segmentation in (each for each in made if each.Modality == "SEG"):
-                kind = str(segmentation.SeriesDescription).split()[0]
-                views[NAMES[study.name, kind]] = View(segmentation, _middle(segmentation, _instances(folder)))
+            for result in (each for each in made if each.Modality in ("SEG", "SR")):
+                kind = str(result.SeriesDescription).split()[0]
+                number = _middle(result, _instances(folder)) if result.Modality == "SEG" else 0  # OHIF goes there
+                views[NAMES[study.name, kind]] = View(result, number)
         for name, picture in zip(views, running.photograph(list(views.values())), strict=True):
             Image.fromarray(picture).save(PICTURES / name, optimize=True)
             print(f"wrote {PICTURES / name}")

@@ -14,8 +14,8 @@ from pydicom.valuerep import format_number_as_ds
 from models.contracts import FoundStructure
 from operators.dicom import codes
 from operators.dicom.errors import ResultError
-from operators.dicom.identity import AlgorithmIdentity, Profile, result_uid
-from operators.dicom.mr_acquisition import readable
+from operators.dicom.identity import AlgorithmIdentity, Profile, derived_uid, result_uid
+from operators.dicom.mr_acquisition import readable, values_in
 from operators.dicom.provenance import (
     NOT_FOR_DIAGNOSIS,
     add_provenance,
@@ -32,6 +32,15 @@ from operators.dicom.segments import (
     put_background_last,
 )
 
+# PS3.3 C.7.6.1.1.1: the direction that a letter of Patient Orientation names, in LPS.
+DIRECTIONS = {
+    "R": (-1.0, 0.0, 0.0),
+    "L": (1.0, 0.0, 0.0),
+    "A": (0.0, -1.0, 0.0),
+    "P": (0.0, 1.0, 0.0),
+    "H": (0.0, 0.0, 1.0),
+    "F": (0.0, 0.0, -1.0),
+}
 # What OHIF assumes for an image without orientation: rows to the right, columns down.
 _NOMINAL_ORIENTATION = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
 
@@ -52,8 +61,8 @@ def build_segmentation(
         source: the one instance that was segmented; its pixel data need not be there.
         structures: one per Segment Number, 1 … n without gaps.
         algorithm: what made the labelmap.
-        profile: `standard` is BINARY, a frame per Segment, as the standard has it for an image without Frame of
-            Reference; `ohif` is a label map of one frame with nominal geometry (see `_add_nominal_geometry`).
+        profile: `standard` is BINARY, a frame per Segment, in the plane that Patient Orientation tells; `ohif` is a
+            label map of one frame with nominal geometry (see `_add_nominal_geometry`).
         spacing_mm: calibrated (row, column) spacing in the patient, or None.
 
     Raises:
@@ -61,6 +70,9 @@ def build_segmentation(
     """
     check_labelmap(labelmap, source, structures)
     headers = completed_headers(source)
+    orientation = _orientation(headers[0]) if profile == "standard" else None
+    if orientation is not None:
+        headers = [_with_plane(headers[0], orientation, spacing_mm)]
     result = hd.seg.Segmentation(
         source_images=headers,
         pixel_array=labelmap,
@@ -128,6 +140,31 @@ def _describe(
 def _content_description(algorithm: AlgorithmIdentity) -> str:
     use = NOT_FOR_DIAGNOSIS if algorithm.research_only else "automatic"
     return plain_text(f"Vertebral bodies, {use}", 64)
+
+
+def _orientation(header: Dataset) -> list[float] | None:
+    """Return the direction cosines of rows and columns in LPS as Patient Orientation tells them, or None."""
+    letters = [str(value)[:1] for value in values_in(readable(header, "PatientOrientation"))]
+    if len(letters) != 2 or not DIRECTIONS.keys() >= set(letters):
+        return None
+    row, column = (DIRECTIONS[letter] for letter in letters)
+    return None if np.dot(row, column) else [*row, *column]
+
+
+def _with_plane(header: Dataset, orientation: Sequence[float], spacing_mm: tuple[float, float] | None) -> Dataset:
+    """Return the header of a radiograph as if it lay in space, for readers that know Segmentations of volumes only.
+
+    The space is one of its own: a Frame of Reference that nothing else is said to lie in, with the first pixel at its
+    origin. Without calibrated spacing the value is 1 by 1: one unit a pixel, which is what viewers use for an image
+    without spacing. It measures nothing, nor does the thickness of 1: a projection has none.
+    """
+    header.FrameOfReferenceUID = derived_uid("frame of reference", str(header.SOPInstanceUID))
+    header.PositionReferenceIndicator = None
+    header.ImagePositionPatient = [0.0, 0.0, 0.0]
+    header.ImageOrientationPatient = [*orientation]
+    header.PixelSpacing = [format_number_as_ds(float(value)) for value in spacing_mm or (1.0, 1.0)]
+    header.SliceThickness = header.SpacingBetweenSlices = format_number_as_ds(1.0)
+    return header
 
 
 def _add_nominal_geometry(result: Dataset, spacing_mm: tuple[float, float] | None) -> None:

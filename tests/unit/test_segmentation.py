@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from operators.dicom.errors import ResultError
 from operators.dicom.identity import Profile
 from operators.dicom.segmentation import build_segmentation
-from operators.dicom.verify import encode
+from operators.dicom.verify import encode, macro
 from tests.made_results import ALGORITHM, made_labelmap, made_source, made_structures
 
 PROFILES: tuple[Profile, ...] = ("standard", "ohif")
@@ -66,14 +67,51 @@ def test_each_profile_has_its_sop_class_and_number_of_frames() -> None:
     )  # fmt: skip
 
 
-def test_the_standard_profile_claims_no_geometry_that_a_radiograph_does_not_have() -> None:
-    """PS3.3 A.51: without Frame of Reference there is no Pixel Measures, no plane."""
-    segmentation = built("standard")
+@pytest.mark.parametrize(
+    ("patient_orientation", "cosines"),
+    [(("A", "F"), [0, -1, 0, 0, 0, -1]), (("P", "F"), [0, 1, 0, 0, 0, -1]), (("AR", "FP"), [0, -1, 0, 0, 0, -1])],
+)
+def test_the_standard_profile_lies_in_the_plane_that_patient_orientation_tells(
+    patient_orientation: tuple[str, str], cosines: list[int]
+) -> None:
+    """PS3.3 C.7.6.1.1.1; readers of volumes ask for plane, position, spacing, a space and its dimension."""
+    segmentation = built("standard", source=made_source(patient_orientation=patient_orientation), spacing_mm=(0.2, 0.1))
+
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    measures = shared.PixelMeasuresSequence[0]
+    assert list(shared.PlaneOrientationSequence[0].ImageOrientationPatient) == cosines
+    assert (list(measures.PixelSpacing), measures.SliceThickness, measures.SpacingBetweenSlices) == ([0.2, 0.1], 1, 1)
+    frames = segmentation.PerFrameFunctionalGroupsSequence
+    assert [list(macro(frame, shared, "PlanePositionSequence").ImagePositionPatient) for frame in frames] == [
+        [0, 0, 0]
+    ] * 4
+    pointers = [item.DimensionIndexPointer for item in segmentation.DimensionIndexSequence]
+    assert pointers == [Tag("ReferencedSegmentNumber"), Tag("ImagePositionPatient")]
+    assert [list(frame.FrameContentSequence[0].DimensionIndexValues) for frame in frames] == [
+        [number, 1] for number in (1, 2, 3, 4)
+    ]
+
+
+@pytest.mark.parametrize("patient_orientation", [None, ("A", "P"), ("A", "X")])
+def test_the_standard_profile_invents_no_plane(patient_orientation: tuple[str, str] | None) -> None:
+    """PS3.3 A.51: without Frame of Reference there is no Pixel Measures, no plane; a nominal one would be false."""
+    source = made_source(modality="CR", patient_orientation=None)
+    if patient_orientation:
+        source.PatientOrientation = [*patient_orientation]
+
+    segmentation = built("standard", source=source)
 
     assert "FrameOfReferenceUID" not in segmentation
     shared = segmentation.get("SharedFunctionalGroupsSequence") or [Dataset()]
     assert "PixelMeasuresSequence" not in shared[0]
     assert "PlaneOrientationSequence" not in shared[0]
+
+
+def test_each_radiograph_lies_in_a_space_of_its_own() -> None:
+    """The same for a repeat, another for another image: nothing may be laid over it but its own results."""
+    one, again, other = (built(source=made_source(instance_number=number)) for number in (1, 1, 2))
+
+    assert one.FrameOfReferenceUID == again.FrameOfReferenceUID != other.FrameOfReferenceUID
 
 
 @pytest.mark.parametrize(("spacing_mm", "stored"), [(None, [1, 1]), ((0.15, 0.1), [0.15, 0.1])])
@@ -188,14 +226,14 @@ def test_odd_values_of_the_source_are_carried_verbatim() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_radiograph_with_a_frame_of_reference_but_no_position_is_segmented_too(profile: Profile) -> None:
-    """Some makers give projections a Frame of Reference UID; it is carried, a plane is not invented."""
+    """Some makers give projections a Frame of Reference UID; the made plane does not lie in that space."""
     source = made_source()
     source.FrameOfReferenceUID = "1.2.3.4"
     source.PositionReferenceIndicator = ""
 
     segmentation = built(profile, source=source)
 
-    assert segmentation.FrameOfReferenceUID == "1.2.3.4"
+    assert (segmentation.FrameOfReferenceUID == "1.2.3.4") is (profile == "ohif")
 
 
 @pytest.mark.parametrize("research_only", [True, False])
