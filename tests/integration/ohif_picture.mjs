@@ -9,8 +9,8 @@ const COLOURED_PIXELS = 500; // an overlay has thousands, the viewport's own can
 const [url, ...pictures] = process.argv.slice(2);
 
 // In the page: whether a canvas of the viewport holds colour, outlines are drawn over it, or no viewport is left.
-const settled = (least) => {
-  if (document.querySelector('svg.svg-layer polyline, svg.svg-layer path')) return true;
+const settled = ([least, isReport]) => {
+  if (isReport && document.querySelector('svg.svg-layer polyline, svg.svg-layer path')) return true;
   const canvases = [...document.querySelectorAll('canvas.cornerstone-canvas')];
   return !canvases.length || canvases.some((canvas) => {
     const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
@@ -44,7 +44,7 @@ const photograph = async (context, series, study, number, out) => {
       await open.first().click({ timeout: 5000 }).catch(() => {});
       calm = 0;
     } else {
-      calm = await page.evaluate(settled, COLOURED_PIXELS) ? calm + 1 : 0;
+      calm = await page.evaluate(settled, [COLOURED_PIXELS, series.startsWith('Spine measurements')]) ? calm + 1 : 0;
     }
   }
   const canvas = page.locator('canvas.cornerstone-canvas').first();
