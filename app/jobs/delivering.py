@@ -21,6 +21,7 @@ from app.delivery.result_classes import profile_at
 from app.jobs.commitments import CommitmentRecords
 from app.jobs.delivery_journal import DeliveryJournal
 from app.jobs.job import JobState, SeriesJob
+from app.jobs.json_only import told_plainly
 from app.jobs.layout import StorageLayout
 from app.jobs.results import result_files
 from app.logs import get_logger
@@ -61,7 +62,7 @@ class Delivery:
             `state` and `sentence` of the job, and `proof`: see `is_proven`.
         """
         # A step, so that a worker that takes over replays the same destinations.
-        names = await DBOS.run_step_async({"name": "choose_destinations"}, self.choose, job)
+        names = await DBOS.run_step_async({"name": "choose_destinations"}, told_plainly(self.choose), job)
         courses = {name: begun() for name in names}
         while open_names := [name for name in names if _due(courses[name]) is not None]:
             first = min(_due(courses[name]) or 0.0 for name in open_names)
@@ -127,7 +128,7 @@ class Delivery:
 
     async def _attempt(self, job: SeriesJob, name: str, course: Record) -> Record:
         async def in_its_lane() -> Record:
-            return await self._lanes.run(name, self.attempt, job, name, course)
+            return await self._lanes.run(name, told_plainly(self.attempt), job, name, course)
 
         return await DBOS.run_step_async({"name": f"deliver to {name}"}, in_its_lane)
 

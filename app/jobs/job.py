@@ -6,10 +6,21 @@ contents make the same job, so that routing a study twice, or from two archives,
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
+
+from models.errors import SpondylError
+
+# Names of a job become names of files: what a stranger has put into the queue must not lead elsewhere.
+JOB_ID = re.compile(r"[0-9a-f]{1,64}")
+FILE_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
+
+
+class MalformedJob(SpondylError, ValueError):
+    """A record is no job of ours: a field is missing, unknown, or holds what it cannot hold."""
 
 
 class JobState(StrEnum):
@@ -75,8 +86,29 @@ class SeriesJob:
 
     @classmethod
     def from_mapping(cls, record: Mapping[str, Any]) -> Self:
-        """Return the job of a decoded JSON object."""
-        return cls(**record)
+        """Return the job of a decoded JSON object.
+
+        Raises:
+            MalformedJob: it is none; see there.
+        """
+        try:
+            job = cls(**record)
+        except TypeError:
+            raise MalformedJob("a record is no job: a field is missing or unknown") from None
+        job._check()
+        return job
+
+    def _check(self) -> None:
+        texts = (self.modality, self.calling_ae_title, self.accession_key, self.series_key)
+        counts = (self.instance_count, self.version)
+        keys = [key for key in (self.accession_key, self.series_key) if key]
+        named = (self.study_instance_uid, self.series_instance_uid, *keys)
+        if not all(isinstance(text, str) for text in (self.job_id, *texts, *named)):
+            raise MalformedJob("a record is no job: a text is none")
+        if not all(isinstance(count, int) for count in counts):
+            raise MalformedJob("a record is no job: a number is none")
+        if not JOB_ID.fullmatch(self.job_id) or not all(FILE_NAME.fullmatch(name) for name in named):
+            raise MalformedJob("a record is no job: its id, a UID or a key is none")
 
 
 @dataclass(frozen=True)

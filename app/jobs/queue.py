@@ -15,8 +15,10 @@ from dbos import DBOSClient, EnqueueOptions, WorkflowSerializationFormat, Workfl
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from app.jobs.job import FINAL_STATES, STATE_SENTENCES, JobOutcome, JobState, SeriesJob
+from app.jobs.job import FINAL_STATES, JobState, SeriesJob
+from app.jobs.json_only import bounded, name_of_fault, queue_client
 from app.jobs.layout import StorageLayout
+from app.jobs.queue_rows import job_of, moment_of, outcome_of, proof_of
 from app.settings import Settings
 from models.errors import SpondylError
 
@@ -232,62 +234,27 @@ class JobQueue:
         if file != self._url and not Path(file).is_file():
             # SQLite would create an empty one and so hide that no worker has been here yet.
             raise QueueUnavailable(f"there is no queue at {file} yet; start the node with `spondyl serve`")
-        return DBOSClient(system_database_url=self._url, retry_connection_errors=False)
-
-
-_WAITING = frozenset({"ENQUEUED", "DELAYED"})
+        return queue_client(self._url)
 
 
 def _status(processing: WorkflowStatus, delivering: WorkflowStatus | None) -> JobStatus:
     latest = delivering or processing
-    outcome = _outcome(processing, delivering)
-    arguments = (processing.input or {"args": ()})["args"]
+    outcome = outcome_of(processing, delivering)
     return JobStatus(
-        job=SeriesJob.from_mapping(arguments[0]),
+        job=job_of(processing),
         state=outcome.state,
         sentence=outcome.sentence,
-        created_at=_moment(processing.created_at) or datetime.fromtimestamp(0, UTC),
-        updated_at=_moment(latest.updated_at) or datetime.fromtimestamp(0, UTC),
-        proof=str((delivering.output or {}).get("proof", "")) if delivering and delivering.status == "SUCCESS" else "",
+        created_at=moment_of(processing.created_at) or datetime.fromtimestamp(0, UTC),
+        updated_at=moment_of(latest.updated_at) or datetime.fromtimestamp(0, UTC),
+        proof=proof_of(delivering),
     )
-
-
-def _outcome(processing: WorkflowStatus, delivering: WorkflowStatus | None) -> JobOutcome:
-    record = delivering or processing
-    match record.status:
-        case "SUCCESS":
-            output = record.output or {}
-            state = JobState(output.get("state", JobState.FAILED))
-            return JobOutcome(state, str(output.get("sentence", STATE_SENTENCES[state])))
-        case "CANCELLED":
-            return _plain(JobState.CANCELLED)
-        case "ERROR":
-            return JobOutcome(JobState.FAILED, f"The workflow broke: {type(record.error).__name__}; see the log.")
-        case "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-            return JobOutcome(
-                JobState.FAILED, "The worker died each time it processed this series; retry with more memory."
-            )
-        case _ if delivering is not None:
-            return _plain(JobState.DELIVERING)
-        case waiting if waiting in _WAITING:
-            return _plain(JobState.QUEUED)
-        case _:
-            return _plain(JobState.PROCESSING)
-
-
-def _plain(state: JobState) -> JobOutcome:
-    return JobOutcome(state, STATE_SENTENCES[state])
 
 
 def _step(record: Any) -> JobStep:
     fault = record["error"]
     return JobStep(
-        name=str(record["function_name"]),
-        started_at=_moment(record["started_at_epoch_ms"]),
-        completed_at=_moment(record["completed_at_epoch_ms"]),
-        fault=type(fault).__name__ if fault is not None else None,
+        name=bounded(record["function_name"]),
+        started_at=moment_of(record["started_at_epoch_ms"]),
+        completed_at=moment_of(record["completed_at_epoch_ms"]),
+        fault=name_of_fault(fault) if fault is not None else None,
     )
-
-
-def _moment(epoch_ms: int | None) -> datetime | None:
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC) if epoch_ms is not None else None

@@ -9,6 +9,7 @@ from typing import NoReturn
 from dbos import DBOS
 
 from app.jobs.engine_process import EngineLimits, EngineProcess
+from app.jobs.json_only import SERIALIZER, close_pickles
 from app.jobs.keeping import apply_retention
 from app.jobs.layout import StorageLayout
 from app.jobs.process import Heartbeat, name_of_this_process, process_name, stop_event
@@ -41,6 +42,7 @@ def run_worker(settings: Settings, runner: Runner, stop: threading.Event, *, nam
     layout = StorageLayout(settings.storage.resolve())
     layout.create()
     executor = process_name(settings, name)
+    close_pickles()
     DBOS(
         config={
             "name": "spondyl",
@@ -48,6 +50,7 @@ def run_worker(settings: Settings, runner: Runner, stop: threading.Event, *, nam
             "executor_id": executor,
             "application_version": WORKFLOW_VERSION,
             "log_level": "CRITICAL",
+            "serializer": SERIALIZER,
         }
     )
     register_workflows(runner, settings)

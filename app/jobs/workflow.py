@@ -18,6 +18,7 @@ from app.delivery.destinations import needed_profiles
 from app.jobs.delivering import Delivery, Record
 from app.jobs.history import note
 from app.jobs.job import STATE_SENTENCES, JobOutcome, JobState, SeriesJob
+from app.jobs.json_only import plain_fault, told_plainly
 from app.jobs.layout import PRIVATE_FOLDER, StorageLayout
 from app.jobs.lineage import lineage_lock, read_lineage
 from app.jobs.queue import DELIVERY_WORKFLOW, PROCESSING_WORKFLOW, enqueue_options
@@ -49,12 +50,16 @@ def register_workflows(runner: Runner, settings: Settings) -> None:
     delivery = Delivery(settings)
 
     @DBOS.workflow(name=PROCESSING_WORKFLOW, max_recovery_attempts=MAXIMUM_RECOVERIES)
+    @told_plainly
     def process_series(record: dict[str, Any]) -> Record:
         return _ended(record, processing.run(SeriesJob.from_mapping(record)))
 
     @DBOS.workflow(name=DELIVERY_WORKFLOW)
     async def deliver_results(record: dict[str, Any], found: str) -> Record:
-        return await delivery.run(SeriesJob.from_mapping(record), found)
+        try:
+            return await delivery.run(SeriesJob.from_mapping(record), found)
+        except Exception as fault:
+            raise plain_fault(fault) from fault
 
 
 class _Processing:
@@ -67,7 +72,7 @@ class _Processing:
     def run(self, job: SeriesJob) -> JobOutcome:
         outcome = self._infer(job)
         if outcome.state is JobState.DELIVERING:
-            outcome = _outcome(DBOS.run_step({"name": "verify"}, self.verify, job, outcome.sentence))
+            outcome = _outcome(DBOS.run_step({"name": "verify"}, told_plainly(self.verify), job, outcome.sentence))
         if outcome.state is JobState.DELIVERING:
             DBOS.enqueue_workflow_with_options(enqueue_options(job, delivery=True), asdict(job), outcome.sentence)
         return outcome
@@ -77,7 +82,7 @@ class _Processing:
         outcome = JobOutcome(JobState.QUEUED, "")
         for attempt in range(1, self._attempts + 1):
             step = "infer" if attempt == 1 else f"infer, attempt {attempt}"
-            outcome = _outcome(DBOS.run_step({"name": step}, self.infer, job))
+            outcome = _outcome(DBOS.run_step({"name": step}, told_plainly(self.infer), job))
             if outcome.state is not JobState.QUEUED:
                 return outcome
         return JobOutcome(JobState.FAILED, f"Set aside after {self._attempts} attempts: {outcome.sentence}")
