@@ -14,8 +14,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from app.cells import cell
 from app.logs import configure_logging
 from app.settings import Settings, load_settings
+from app.shown_text import shown
 from models.errors import SpondylError
 
 EXIT_UNUSABLE = 2
@@ -84,7 +86,7 @@ def main() -> None:
     try:
         app()
     except SpondylError as error:
-        print(f"spondyl: {error}", file=sys.stderr)
+        print(f"spondyl: {shown(error)}", file=sys.stderr)
         raise SystemExit(EXIT_UNUSABLE) from error
 
 
@@ -154,7 +156,7 @@ def send(
     stored = [outcome for outcome in outcomes if outcome.fate == "stored"]
     for outcome in outcomes:
         if outcome not in stored:
-            print(f"{outcome.sop_instance_uid}: {outcome.sentence}", file=sys.stderr)
+            print(shown(f"{outcome.sop_instance_uid}: {outcome.sentence}"), file=sys.stderr)
     print(f"{len(stored)} of {len(outcomes)} instances stored at {called} ({host}:{port})")
     raise typer.Exit(0 if outcomes and len(stored) == len(outcomes) else 1)
 
@@ -264,7 +266,7 @@ def show_job(
     from app.jobs.story import tell
 
     for detail in queries.find_jobs(_settings(config, "jobs"), name):
-        print("\n".join(tell(detail)), end="\n\n")
+        print("\n".join(map(shown, tell(detail))), end="\n\n")
 
 
 @jobs.command("retry")
@@ -273,7 +275,7 @@ def retry_job(job_id: JobId, config: Config = None) -> None:
     from app.jobs import queries
 
     status = queries.retry_job(_settings(config, "jobs"), job_id)
-    print(f"{status.job.job_id}: {status.state}. {status.sentence}")
+    print(shown(f"{status.job.job_id}: {status.state}. {status.sentence}"))
 
 
 @jobs.command("cancel")
@@ -282,7 +284,7 @@ def cancel_job(job_id: JobId, config: Config = None) -> None:
     from app.jobs import queries
 
     status = queries.cancel_job(_settings(config, "jobs"), job_id)
-    print(f"{status.job.job_id}: {status.state}. {status.sentence}")
+    print(shown(f"{status.job.job_id}: {status.state}. {status.sentence}"))
 
 
 @jobs.command("discard")
@@ -430,5 +432,5 @@ def _time(moment: Any) -> str:
 def _table(headings: list[str], rows: Iterable[tuple[str, ...]]) -> None:
     table = Table(*headings, box=None, header_style="bold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(cell, row))
     Console().print(table)

@@ -6,10 +6,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
+from rich.text import Text
 
+from app.cells import cell
 from app.report import EXIT_NOTHING_ROUTED, RunReport, label_range, vertebra_labels
 from app.run import Progress, run_folder
 from app.settings import Settings
+from app.shown_text import shown
 
 COLOURS = {"succeeded": "green", "skipped": "dim", "refused": "yellow", "failed": "red"}
 MOST_ROWS = 40
@@ -27,7 +30,7 @@ def show_run(source: Path, out: Path, settings: Settings) -> int:
 
         report = run_folder(source, out, settings=settings, progress=show)
     _show_report(report, console)
-    console.print(f"report: {out / 'report.json'}", highlight=False, soft_wrap=True)
+    console.print(cell(f"report: {out / 'report.json'}"), soft_wrap=True)
     return report.exit_code
 
 
@@ -36,7 +39,9 @@ def _show_report(report: RunReport, console: Console) -> None:
     for entry in report.series[:MOST_ROWS]:
         colour = COLOURS[entry.status]
         found = label_range(vertebra_labels(entry.structures))
-        table.add_row(entry.series_instance_uid[-12:], f"[{colour}]{entry.status}[/]", found, entry.reason)
+        table.add_row(
+            cell(entry.series_instance_uid[-12:]), f"[{colour}]{entry.status}[/]", cell(found), cell(entry.reason)
+        )
     console.print(table)
     if len(report.series) > MOST_ROWS:
         console.print(f"… and {len(report.series) - MOST_ROWS} more series; all are in the report")
@@ -45,6 +50,7 @@ def _show_report(report: RunReport, console: Console) -> None:
             f"{report.ignored_count} files were no DICOM and were ignored; `spondyl segment` takes NIfTI and MetaImage"
         )
     for path, sentence in report.faults:
-        console.print(f"[red]{path.name}[/]: {sentence}", highlight=False, soft_wrap=True)
+        line = Text.assemble((shown(path.name), "red"), f": {shown(sentence)}")
+        console.print(line, soft_wrap=True)
     if report.exit_code == EXIT_NOTHING_ROUTED:
         console.print("Nothing was routed: no series here is one that an installed pack takes.")

@@ -13,6 +13,7 @@ from pydicom import dcmread
 from rich.console import Console
 from rich.table import Table
 
+from app.cells import cell
 from app.delivery.destinations import Fate, needed_profiles
 from app.delivery.receiver import Receiver
 from app.delivery.send import send_folder
@@ -190,11 +191,12 @@ def _show(rows: Sequence[_Row], out: Path, console: Console) -> None:
         confidence = f"≥ {min(sure):.2f}" if sure else "–"
         seconds = (row.status.updated_at - row.status.created_at).total_seconds()
         series = f"…{row.status.job.series_instance_uid[-8:]}"
-        table.add_row(row.name, series, row.status.state, levels, confidence, f"{seconds:.1f} s")
+        table.add_row(*map(cell, (row.name, series, row.status.state, levels, confidence, f"{seconds:.1f} s")))
     console.print(table)
     pictures = [str(picture) for picture in sorted(out.glob("*.png"))]
-    console.print(f"pictures: {', '.join(pictures) or 'none'}")
-    console.print(f"results:  {out / 'results'} (DICOM SEG, SR and SC as received)\nreport:   {out / REPORT_NAME}")
+    console.print(cell(f"pictures: {', '.join(pictures) or 'none'}"))
+    results = f"results:  {out / 'results'} (DICOM SEG, SR and SC as received)\nreport:   {out / REPORT_NAME}"
+    console.print(cell(results))
 
 
 def _keep_log(node: Node, out: Path) -> None:

@@ -15,8 +15,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from app import evaluate_volumes
+from app.cells import cell
+from app.shown_text import shown
 from models.errors import SpondylError
 from models.evaluation import (
     ImageScore,
@@ -100,7 +103,7 @@ def evaluate_command(
             print_evaluation(evaluation, Console())
             content = evaluation_as_json(evaluation)
     except SpondylError as error:
-        Console(stderr=True).print(f"[red]spondyl evaluate:[/red] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(Text.assemble(("spondyl evaluate:", "red"), f" {shown(error)}"), soft_wrap=True)
         return UNUSABLE_INPUT
     if json_out is not None:
         json_out.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +235,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         highlight=False,
     )
     for note in evaluation.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        console.print(cell(f"note: {note}"), soft_wrap=True)
 
 
 def _table(summary: Summary) -> Table:
@@ -251,7 +254,7 @@ def _table(summary: Summary) -> Table:
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in summary.levels:
-        table.add_row(row.level, *row_cells(row))
+        table.add_row(cell(row.level), *row_cells(row))
     table.add_section()
     table.add_row("all", *row_cells(summary.total), style="bold")
     table.add_section()

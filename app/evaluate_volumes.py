@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from app.cells import cell
 from models.evaluation import (
     END_PLATE,
     SACRUM,
@@ -177,7 +178,7 @@ def print_evaluation(evaluation: VolumesEvaluation, console: Console) -> None:
     if evaluation.comparisons:
         console.print(_comparison_table(evaluation.comparisons))
     for note in evaluation.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        console.print(cell(f"note: {note}"), soft_wrap=True)
 
 
 def _naming(volume: VolumeScore) -> Naming | None:
@@ -321,7 +322,7 @@ def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -
     for heading in headings:
         table.add_column(heading, justify="right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(cell, row))
     return table
 
 

@@ -12,6 +12,8 @@ from typing import cast
 
 import structlog
 
+from app.shown_text import shown
+
 # pydicom and pynetdicom quote values of the data set; dbos and uvicorn tell each poll and request.
 FOREIGN_LEVELS = {
     "pydicom": logging.CRITICAL,
@@ -38,6 +40,7 @@ def configure_logging(level: str, *, process: str) -> None:
             partial(_add_process, process),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _bound_texts,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -53,6 +56,11 @@ def _add_process(
 ) -> structlog.typing.EventDict:
     event["process"] = process
     return event
+
+
+def _bound_texts(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Cut long texts and take control characters out: headers and peers, who are strangers, have their say in some."""
+    return {key: shown(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

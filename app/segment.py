@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 
+from app.cells import cell
 from app.console import COLOURS, MOST_ROWS
 from app.report import (
     EXIT_FAILED,
@@ -241,7 +242,7 @@ def _show(entries: Sequence[VolumeEntry], console: Console) -> None:
     table = Table(Column("volume", overflow="fold"), "status", "found", "why", box=None, header_style="bold")
     for entry in entries[:MOST_ROWS]:
         colour = COLOURS[entry.status]
-        table.add_row(entry.name, f"[{colour}]{entry.status}[/]", entry.found, entry.reason)
+        table.add_row(cell(entry.name), f"[{colour}]{entry.status}[/]", cell(entry.found), cell(entry.reason))
     console.print(table)
     if len(entries) > MOST_ROWS:
         console.print(f"… and {len(entries) - MOST_ROWS} more volumes; all are in the report")

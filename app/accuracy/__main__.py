@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import track
+from rich.text import Text
 
 from app.accuracy.document import Making, Picture, document, mean_dice
 from app.accuracy.measure import (
@@ -36,6 +37,7 @@ from app.accuracy.volumes import (
     real_volume_folders,
     segment_volume,
 )
+from app.shown_text import shown
 from models.errors import SpondylError
 from models.packs import ModelPack, load_pack
 from models.phantom.mr import mr_phantom
@@ -116,7 +118,7 @@ def main(
             run = Run(Engine(mr_pack, device), date, out, pictures, processes=processes, cache=cache)
             measure_volumes(run, console, count=mr_count, real=mr_real)
     except SpondylError as error:
-        console.print(f"[red]accuracy:[/red] {error}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("accuracy:", "red"), f" {shown(error)}"), soft_wrap=True)
         raise typer.Exit(2) from error
 
 
