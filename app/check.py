@@ -9,6 +9,7 @@ from types import MappingProxyType
 from rich.console import Console
 from rich.table import Table
 
+from app.cells import cell
 from app.delivery.channels import proof_fault, reach
 from app.delivery.result_classes import (
     RESULT_CLASSES,
@@ -18,8 +19,10 @@ from app.delivery.result_classes import (
     refused_classes,
 )
 from app.gateway.ports import port_fault
+from app.jobs.comparison import compare, told
 from app.jobs.layout import StorageLayout
 from app.jobs.process import Sign, process_name, read_sign
+from app.jobs.queue import QueueUnavailable, queue_of
 from app.peer_settings import Destination, WebDestination
 from app.settings import Settings
 from models.errors import SpondylError
@@ -58,7 +61,7 @@ def run_checks(settings: Settings) -> int:
     table = Table("", "what", "found", "to do", box=None, header_style="bold")
     for finding in findings:
         mark = "[green]✓[/]" if finding.sound else "[red]✗[/]"
-        table.add_row(mark, finding.subject, finding.words, finding.to_do)
+        table.add_row(mark, cell(finding.subject), cell(finding.words), cell(finding.to_do))
     Console(soft_wrap=True).print(table)
     return EXIT_SOUND if all(finding.sound for finding in findings) else EXIT_FAULTY
 
@@ -71,6 +74,7 @@ def check_node(settings: Settings) -> Iterator[Finding]:
         sign = read_sign(layout, process_name(settings, process))
         yield _port(f"port of the {process}", sign, address.host, address.port)
     yield _storage(layout.root, settings.node.limits.minimum_free_mib)
+    yield from _queue(settings, layout)
     yield from _destinations(settings)
     yield _device(settings)
 
@@ -106,6 +110,30 @@ def _storage(root: Path, minimum_free_mib: int) -> Finding:
     if free_mib >= minimum_free_mib:
         return Finding("storage", True, words)
     return Finding("storage", False, words, f"make room: below {minimum_free_mib} MiB the node takes no study")
+
+
+def _queue(settings: Settings, layout: StorageLayout) -> Iterator[Finding]:
+    """Compare the job folders with the queue."""
+    jobs = sum(1 for _ in layout.jobs.iterdir()) if layout.jobs.is_dir() else 0
+    queue = queue_of(settings)
+    try:
+        found = compare(layout, queue) if layout.jobs.is_dir() else None
+    except QueueUnavailable as fault:
+        if not jobs and not settings.queue_url:
+            yield Finding("queue", True, "none yet: the node makes it when it starts")
+            return
+        to_do = "start the database; where it is lost, the node makes a new one and queues the jobs again"
+        yield Finding("queue", False, f"{fault} ({jobs} jobs have folders)", to_do)
+        return
+    finally:
+        queue.close()
+    if found is None or not (found.missing or found.odd):
+        yield Finding("queue", True, f"{jobs} job folders; the queue knows what is to be done")
+    if found is not None and found.missing:
+        words = f"{len(found.missing)} jobs have folders and are not in the queue"
+        yield Finding("queue", False, words, "start the node: it queues them again")
+    for words in told(found.odd) if found is not None else ():
+        yield Finding("queue", False, words, "see docs/reliability.md, A lost or restored queue")
 
 
 def _destinations(settings: Settings) -> Iterator[Finding]:

@@ -1,7 +1,6 @@
 """A queue without a worker: its tables, jobs in any state, and values that strangers or earlier versions left there."""
 
 import base64
-import json
 import pickle
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from dbos import DBOS
 
 from app.jobs.job import SeriesJob
+from app.jobs.json_only import SERIALIZER
 from app.jobs.layout import StorageLayout
 from app.jobs.queue import JobQueue, delivery_id, enqueue_options
 
@@ -90,6 +90,6 @@ class MadeQueue:
         if proof:
             self.queue._ask(lambda client: client.enqueue(enqueue_options(job, delivery=True), asdict(job), sentence))
             ids.append(delivery_id(job.job_id))
-        output = json.dumps({"state": state, "sentence": sentence, "proof": proof})
-        for workflow_id in ids:
+        for workflow_id, its_state in zip(ids[::-1], (state, "delivering"), strict=False):
+            output = SERIALIZER.serialize({"state": its_state, "sentence": sentence, "proof": proof})
             self.change("workflow_status", workflow_id, status="SUCCESS", queue_name=None, output=output)

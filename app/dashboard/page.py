@@ -8,16 +8,17 @@ from fastapi.templating import Jinja2Templates
 
 from app.dashboard.http_security import secure
 from app.dashboard.metrics import metrics_text, missing_processes
+from app.dashboard.queue_sight import QueueSight
+from app.jobs.comparison import odd_words, unready_words
 from app.jobs.conflicts import with_conflicts
 from app.jobs.discarded import DiscardRecords
 from app.jobs.layout import StorageLayout
-from app.jobs.queue import JobQueue, JobStatus, QueueUnavailable, queue_of
+from app.jobs.queue import JobQueue, queue_of
 from app.jobs.space import space_fault
 from app.settings import Settings
 
 SHOWN_JOBS = 50
 SHOWN_DISCARDED = 20
-COUNTED_JOBS = 100_000
 STYLE_SHEET = Path(__file__).parent / "templates" / "dashboard.css"
 
 _TEMPLATES = Jinja2Templates(directory=Path(__file__).parent / "templates")
@@ -30,7 +31,7 @@ def build_page(settings: Settings) -> FastAPI:
         settings: of the node.
     """
     layout = StorageLayout(settings.storage.resolve())
-    queue = queue_of(settings)
+    queue = QueueSight(queue_of(settings))
     page = FastAPI(title="Spondyl", docs_url=None, redoc_url=None, openapi_url=None)
     secure(page, host_names=settings.dashboard.host_names)
 
@@ -47,13 +48,16 @@ def build_page(settings: Settings) -> FastAPI:
         missing = missing_processes(layout)
         if missing:
             return PlainTextResponse(f"no sign of life from: {', '.join(missing)}\n", status_code=503)
-        if full():
-            return PlainTextResponse(f"{full()}\n", status_code=503)
-        return PlainTextResponse("ready\n")
+        queue.ask(JobQueue.open_counts)
+        for fault in (queue.fault, unready_words(layout), full()):
+            if fault:
+                return PlainTextResponse(f"{fault}\n", status_code=503)
+        # what is odd is one job's matter: a node that is taken out of service for it would receive nothing at all
+        return PlainTextResponse("".join(f"{line}\n" for line in ("ready", *odd_words(layout))))
 
     @page.get("/metrics")
     def metrics() -> Response:
-        content = metrics_text(layout, _jobs(queue, COUNTED_JOBS))
+        content = metrics_text(layout, queue.counts())
         return Response(content, media_type="text/plain; version=0.0.4")
 
     @page.get("/dashboard.css")
@@ -62,20 +66,15 @@ def build_page(settings: Settings) -> FastAPI:
 
     @page.get("/", response_class=HTMLResponse)
     def jobs(request: Request) -> HTMLResponse:
+        known = queue.ask(lambda asked: asked.recent(limit=SHOWN_JOBS))
         context = {
             "node": settings.node,
             "destinations": settings.destinations,
-            "jobs": with_conflicts(layout, _jobs(queue, SHOWN_JOBS)),
+            "jobs": with_conflicts(layout, known or ()),
+            "queue_fault": queue.fault,
             "discarded": DiscardRecords(layout).recent(limit=SHOWN_DISCARDED),
             "missing": missing_processes(layout),
         }
         return _TEMPLATES.TemplateResponse(request, "jobs.html", context)
 
     return page
-
-
-def _jobs(queue: JobQueue, limit: int) -> tuple[JobStatus, ...]:
-    try:
-        return queue.recent(limit=limit)
-    except QueueUnavailable:  # before the first worker has made the queue there is no job
-        return ()

@@ -8,6 +8,7 @@ no place in the queue, so one destination that is down for days delays nobody el
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from dbos import DBOS
@@ -18,8 +19,10 @@ from app.delivery.instances import InstanceOutcome, InstanceToSend, read_instanc
 from app.delivery.lanes import Lanes, together
 from app.delivery.made_by import engines_of
 from app.delivery.result_classes import profile_at
+from app.jobs.claim import Claim, claim_of_this_work, no_claim
 from app.jobs.commitments import CommitmentRecords
 from app.jobs.delivery_journal import DeliveryJournal
+from app.jobs.ending import Ending, read_ending, write_ending
 from app.jobs.job import JobState, SeriesJob
 from app.jobs.json_only import told_plainly
 from app.jobs.layout import StorageLayout
@@ -72,13 +75,12 @@ class Delivery:
             # Steps are numbered in the order in which they begin: that of the names, in every replay.
             answers = await together([self._attempt(job, name, courses[name]) for name in now_due])
             courses.update(zip(now_due, answers, strict=True))
-        outcome = _verdict(found, courses)
+        outcome = self._ended(job, _verdict(found, courses))
         log.info("job_phase_ended", job=job.job_id, state=outcome["state"], reason=outcome["sentence"])
         return outcome
 
     def choose(self, job: SeriesJob) -> list[str]:
         """Return the names of the destinations whose rule takes the job's results, in the order of the settings."""
-        DeliveryJournal(self._layout, job.job_id).clear()  # this step is done anew only where a job is retried
         return [
             name
             for name, destination in self._destinations.items()
@@ -90,8 +92,28 @@ class Delivery:
             )
         ]
 
-    def attempt(self, job: SeriesJob, name: str, course: Record) -> Record:
-        """Send one destination what it has neither stored nor refused yet, then ask it for proof."""
+    def _ended(self, job: SeriesJob, outcome: Record) -> Record:
+        """Put down how a delivery ended, or return what was put down before the queue was lost or restored."""
+        claim_of_this_work()()
+        known = read_ending(self._layout, job.job_id)
+        if known is not None:
+            return {"state": known.state.value, "sentence": known.sentence, "proof": known.proof}
+        state, now = JobState(outcome["state"]), datetime.now(UTC).isoformat()
+        write_ending(self._layout, job.job_id, Ending(state, outcome["sentence"], outcome["proof"], now))
+        return outcome
+
+    def attempt(self, job: SeriesJob, name: str, course: Record, claim: Claim = no_claim) -> Record:
+        """Send one destination what it has neither stored nor refused yet, then ask it for proof.
+
+        Args:
+            job: whose results lie in its folder.
+            name: of the destination.
+            course: what came of it before.
+            claim: asked before anything is sent.
+        """
+        claim()
+        if read_ending(self._layout, job.job_id) is not None:
+            return _ended_course(course, "its delivery had ended")
         destination = self._destinations.get(name)
         if destination is None:
             return _ended_course(course, f"{name} is no longer in the settings")
@@ -109,6 +131,7 @@ class Delivery:
                 journal.note(name, outcome.sop_instance_uid)
             ids = {"job": job.job_id, "destination": name, "sop_instance_uid": outcome.sop_instance_uid}
             log.info(f"result_{outcome.fate}", **ids)
+            claim()  # before the next one is sent
 
         outcomes = store_at(destination, unsettled, calling_ae_title=self._ae_title, on_outcome=note)
         fates.update({each.sop_instance_uid: [each.fate.value, each.sentence] for each in outcomes})
@@ -128,7 +151,8 @@ class Delivery:
 
     async def _attempt(self, job: SeriesJob, name: str, course: Record) -> Record:
         async def in_its_lane() -> Record:
-            return await self._lanes.run(name, told_plainly(self.attempt), job, name, course)
+            claim = claim_of_this_work()
+            return await self._lanes.run(name, told_plainly(self.attempt), job, name, course, claim)
 
         return await DBOS.run_step_async({"name": f"deliver to {name}"}, in_its_lane)
 

@@ -40,6 +40,10 @@ class DeliveryJournal:
             return frozenset()
         return frozenset(line.rstrip("\n") for line in content.splitlines(keepends=True) if line.endswith("\n"))
 
+    def is_begun(self) -> bool:
+        """Say whether any destination has stored anything."""
+        return any(file.stat().st_size > 0 for file in self._folder.glob("*.stored"))
+
     def strike(self, destination: str, sop_instance_uids: Iterable[str]) -> None:
         """Take back instances that a destination turned out not to keep."""
         kept = sorted(self.stored(destination) - set(sop_instance_uids))

@@ -116,10 +116,12 @@ class JobOutcome:
     """How a job ended, or what it does now.
 
     sentence: what happened, in words that an administrator can act on.
+    proof: see `JobStatus`; empty where nothing was delivered.
     """
 
     state: JobState
     sentence: str
+    proof: str = ""
 
 
 def job_identity(

@@ -2,6 +2,7 @@
 
 import shutil
 
+from app.jobs.ending import read_ending
 from app.jobs.history import note
 from app.jobs.instance_contents import record_contents
 from app.jobs.job import FINAL_STATES, JobState
@@ -13,6 +14,9 @@ from app.settings import Retention
 KINDS = ("input", "aside", "output")
 # A delivery is safe to forget where the destination has proven that it keeps it, or is believed to.
 SAFE_PROOFS = frozenset({"proven", "trusted"})
+
+# After it the queue forgets a job of which nothing else is kept. A hospital group's 1,500 a day are 45,000 jobs.
+ROWS_KEPT_DAYS = 30
 
 log = get_logger()
 
@@ -32,6 +36,7 @@ def empty_job(layout: StorageLayout, job_id: str, *, because: str) -> bool:
     """
     folders = kept(layout, job_id)
     record_contents(layout, job_id)
+    shutil.rmtree(layout.job_making(job_id), ignore_errors=True)
     for kind in folders:
         shutil.rmtree(layout.job_folder(job_id) / kind, ignore_errors=True)  # another worker may be at it too
     if folders:
@@ -62,6 +67,27 @@ def apply_retention(layout: StorageLayout, retention: Retention, queue: JobQueue
         except QueueUnavailable:
             break
     return emptied
+
+
+def forget_rows(layout: StorageLayout, queue: JobQueue, *, now: float) -> int:
+    """Remove the queue's rows of jobs that ended long ago and of which nothing is kept; their folders tell of them.
+
+    Args:
+        layout: where the node keeps what.
+        queue: whose rows go.
+        now: seconds since the epoch.
+
+    Returns:
+        Of how many jobs.
+    """
+
+    def may_go(job_id: str) -> bool:
+        return read_ending(layout, job_id) is not None and not kept(layout, job_id)
+
+    try:
+        return queue.forget(untouched_since=now - ROWS_KEPT_DAYS * 86_400, may_go=may_go)
+    except QueueUnavailable:
+        return 0
 
 
 def is_over(status: JobStatus, retention: Retention, now: float, *, in_conflict: bool = False) -> bool:

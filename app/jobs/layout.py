@@ -13,13 +13,17 @@ storage/
   jobs/<job id>/history.jsonl                   what happened to it besides its steps
   jobs/<job id>/sent.json                       the results that were handed to the delivery
   jobs/<job id>/contents.json                   digests of instances that retention has removed
+  jobs/<job id>/ended.json                      how it ended, should the queue forget it
+  jobs/<job id>/delivery/<destination>.stored   the results that a destination has stored
   jobs/<job id>/input/  aside/  output/<profile>/
+  jobs/<job id>/making/<worker>/<profile>/      results that an engine is writing
   heartbeats/<process>                          touched while a process is alive
   accession.key                                 the key of digests that stand for accession numbers and patients
   settings.json, <node>.settings.json           the settings in force, for the processes of the node
   node.log                                      the processes' log, where nobody reads their standard error
   commitments/<transaction>                     requests for Storage Commitment that wait for their answer
   damaged/<name>                                what was torn or does not belong where it was found
+  comparison.json                               how the folders and the queue were last found to differ
   queue.sqlite                                  the durable queue, unless it is a PostgreSQL
 
 Several nodes may share one such folder: what is one gateway's own lies in a folder of its name.
@@ -129,6 +133,10 @@ class StorageLayout:
     def job_output(self, job_id: str, profile: str) -> Path:
         """Folder of a job's results in the encoding of one profile."""
         return self.job_folder(job_id) / "output" / profile
+
+    def job_making(self, job_id: str) -> Path:
+        """Folder of the results that engines are writing, a folder per worker; they are moved to `output` whole."""
+        return self.job_folder(job_id) / "making"
 
     def create(self) -> None:
         """Create the folders, readable by this user only; a file in the place of one is moved to `damaged`."""

@@ -7,10 +7,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.jobs.layout import PRIVATE_FILE, StorageLayout, sync_folder, write_durably
+from app.jobs.layout import StorageLayout, sync_folder, write_durably
+from app.logs import get_logger
 from app.settings import Settings
 
 BEAT_EVERY_S = 2.0
@@ -18,6 +20,9 @@ DEAD_AFTER_S = 15.0
 
 # A process given this argument ends when its standard input does: so none outlives its supervisor.
 LIFELINE = "--lifeline"
+
+
+log = get_logger()
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Heartbeat:
         layout: where the node keeps what.
         process: the name of the process, see `process_name`.
         host, port: where the process listens, if it does.
+
+    `beats` counts the beats that came through; `is_failing` says whether the last one did not.
     """
 
     def __init__(
@@ -43,27 +50,53 @@ class Heartbeat:
     ) -> None:
         self._file = _file(layout, process)
         self._sign = Sign(os.getpid(), host, port)
+        self.beats = 0
+        self.is_failing = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         """Say that the process is ready; from here on `read_sign` finds it."""
+        self._write()
+        self._thread.start()
+
+    def _write(self) -> None:
         content = {"process_id": self._sign.process_id, "host": self._sign.host, "port": self._sign.port}
         part = self._file.with_name(f".{self._file.name}.part")
         write_durably(part, json.dumps(content).encode("ascii"))
         part.rename(self._file)
         sync_folder(self._file.parent)
-        self._thread.start()
 
     def stop(self) -> None:
         """Say that the process is gone."""
         self._ended.set()
         self._thread.join()
-        self._file.unlink(missing_ok=True)
+        with suppress(OSError):  # where it cannot be removed it grows old
+            self._file.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_EVERY_S):
-            self._file.touch(mode=PRIVATE_FILE)
+            try:
+                self._renew()
+            except OSError as fault:  # a full or absent disk: the others see it stand still; it must come back
+                if not self.is_failing:
+                    log.error("heartbeat_failed", reason=fault.strerror)
+                self.is_failing = True
+                continue
+            if self.is_failing:
+                log.warning("heartbeat_back")
+            self.is_failing = False
+            self.beats += 1
+
+    def _renew(self) -> None:
+        """Touch the file; write it anew where it was removed or damaged. Another process's is left alone."""
+        try:
+            owner = json.loads(self._file.read_text("ascii"))["process_id"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            self._write()
+            return
+        if owner == self._sign.process_id:
+            os.utime(self._file)
 
 
 def read_sign(layout: StorageLayout, process: str, *, now: float | None = None) -> Sign | None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from app.jobs.conflicts import with_conflicts
 from app.jobs.discarded import DiscardedSeries, DiscardRecords
+from app.jobs.ending import read_ending, read_job
 from app.jobs.history import Event, note, read_history
-from app.jobs.job import FINAL_STATES
+from app.jobs.job import FINAL_STATES, JOB_ID
 from app.jobs.keeping import empty_job, kept
 from app.jobs.layout import StorageLayout
 from app.jobs.lineage import read_lineage
@@ -63,7 +64,7 @@ def find_jobs(settings: Settings, name: str) -> tuple[JobDetail, ...]:
     """
     layout = StorageLayout(settings.storage.resolve())
     with _queue(settings) as queue:
-        found = [queue.get(job_id) for job_id in job_ids_of(layout, name)] or [_by_id(queue, name)]
+        found = [_known(layout, queue, job_id) for job_id in job_ids_of(layout, name)] or [_by_id(layout, queue, name)]
         return tuple(_detail(layout, queue, status) for status in found)
 
 
@@ -76,7 +77,7 @@ def show_job(settings: Settings, job_id: str) -> JobDetail:
     """
     layout = StorageLayout(settings.storage.resolve())
     with _queue(settings) as queue:
-        return _detail(layout, queue, queue.get(job_id))
+        return _detail(layout, queue, _known(layout, queue, job_id))
 
 
 def retry_job(settings: Settings, job_id: str) -> JobStatus:
@@ -124,9 +125,22 @@ def discard_job(settings: Settings, job_id: str) -> JobStatus:
         return status
 
 
-def _by_id(queue: JobQueue, name: str) -> JobStatus:
+def _known(layout: StorageLayout, queue: JobQueue, job_id: str) -> JobStatus:
+    """Return a job by the queue or, where retention has removed its rows, by its folder."""
     try:
-        return queue.get(name)
+        return queue.get(job_id)
+    except UnknownJob:
+        folders = [entry.name for entry in layout.jobs.glob(f"{job_id}*")] if JOB_ID.fullmatch(job_id) else []
+        ending = read_ending(layout, folders[0]) if len(folders) == 1 else None
+        if ending is None:
+            raise
+        job = read_job(layout, folders[0])
+        return JobStatus(job, ending.state, ending.sentence, ending.moment, ending.moment, ending.proof)
+
+
+def _by_id(layout: StorageLayout, queue: JobQueue, name: str) -> JobStatus:
+    try:
+        return _known(layout, queue, name)
     except UnknownJob as fault:
         raise UnknownJob(
             f"{name!r} is no job id, no UID of a study, series or instance and no accession number that is on record; "

@@ -5,7 +5,7 @@ time per worker) and, once there are results, `deliver_results` (many at a time,
 that is down holds up nobody else). DBOS takes the same workflow id once only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +13,14 @@ from typing import Any, TypeVar
 
 from dbos import DBOSClient, EnqueueOptions, WorkflowSerializationFormat, WorkflowStatus
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
-from app.jobs.job import FINAL_STATES, JobState, SeriesJob
+from app.jobs.ending import Ending, forget_ending, write_ending
+from app.jobs.job import FINAL_STATES, STATE_SENTENCES, JobState, SeriesJob
 from app.jobs.json_only import bounded, name_of_fault, queue_client
 from app.jobs.layout import StorageLayout
+from app.jobs.queue_counts import OpenCounts, count_ended, count_open, ids_of, in_parts
 from app.jobs.queue_rows import job_of, moment_of, outcome_of, proof_of
 from app.settings import Settings
 from models.errors import SpondylError
@@ -94,7 +97,7 @@ def queue_url(settings: Settings) -> str:
 
 def queue_of(settings: Settings) -> "JobQueue":
     """Return the queue of a node."""
-    return JobQueue(queue_url(settings))
+    return JobQueue(queue_url(settings), StorageLayout(settings.storage.resolve()))
 
 
 def delivery_id(job_id: str) -> str:
@@ -107,11 +110,14 @@ class JobQueue:
 
     Args:
         url: SQLAlchemy URL of the database, see `queue_url`.
+        layout: where the folders of the jobs are; None where there are none.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, layout: StorageLayout | None = None) -> None:
         self._url = url
+        self._layout = layout
         self._client: DBOSClient | None = None
+        self._file_number = 0
 
     def close(self) -> None:
         """Let go of the database."""
@@ -172,6 +178,8 @@ class JobQueue:
         if status.state not in FINAL_STATES:
             raise JobNotReady(f"job {status.job.job_id} is {status.state}; it can be retried once it has ended")
         full_id = status.job.job_id
+        if self._layout is not None:
+            forget_ending(self._layout, full_id)
         delivering = self._ask(lambda client: client.list_workflows(workflow_ids=[delivery_id(full_id)]))
         workflow_id, queue_name = (delivery_id(full_id), DELIVERY_QUEUE) if delivering else (full_id, PROCESSING_QUEUE)
         self._ask(
@@ -186,9 +194,11 @@ class JobQueue:
 
         Raises:
             QueueUnavailable: the database is not there yet.
-            UnknownJob: there is no such job.
         """
-        failed = self.get(job_id).state is JobState.FAILED
+        try:
+            failed = self.get(job_id).state is JobState.FAILED
+        except UnknownJob:  # retention has removed its row, or the comparison with the folders queues it again
+            return False
         if failed:
             self.retry(job_id)
         return failed
@@ -206,7 +216,64 @@ class JobQueue:
             raise JobNotReady(f"job {status.job.job_id} is {status.state}; there is nothing left to stop")
         full_id = status.job.job_id
         self._ask(lambda client: client.cancel_workflows([full_id, delivery_id(full_id)]))
-        return self.get(full_id)
+        cancelled = self.get(full_id)
+        if self._layout is not None and cancelled.state is JobState.CANCELLED:
+            at = cancelled.updated_at.isoformat()
+            write_ending(self._layout, full_id, Ending(cancelled.state, STATE_SENTENCES[cancelled.state], "", at))
+        return cancelled
+
+    def open_counts(self) -> OpenCounts:
+        """Count the jobs that have not ended; what has ended costs nothing.
+
+        Raises:
+            QueueUnavailable: the database is away.
+        """
+        return self._ask(lambda client: count_open(client, PROCESSING_WORKFLOW, DELIVERY_WORKFLOW))
+
+    def ended_counts(self) -> Mapping[JobState, int]:
+        """Count the jobs that have ended; the database reads all of them.
+
+        Raises:
+            QueueUnavailable: the database is away.
+        """
+        return self._ask(lambda client: count_ended(client, PROCESSING_WORKFLOW, DELIVERY_WORKFLOW))
+
+    def job_ids(self) -> set[str]:
+        """Return the ids of all jobs that the queue knows.
+
+        Raises:
+            QueueUnavailable: the database is away.
+        """
+        return self._ask(lambda client: ids_of(client, PROCESSING_WORKFLOW))
+
+    def some(self, job_ids: Sequence[str]) -> tuple[JobStatus, ...]:
+        """Return those of some jobs that the queue knows.
+
+        Raises:
+            QueueUnavailable: the database is away.
+        """
+        return self._statuses(self._rows(job_ids))
+
+    def forget(self, *, untouched_since: float, may_go: Callable[[str], bool], limit: int = 1000) -> int:
+        """Remove the rows of jobs that ended long ago, and return of how many.
+
+        Args:
+            untouched_since: seconds since 1970; a job that was changed later keeps its rows.
+            may_go: says of the id of a job whether nobody needs its rows.
+            limit: how many jobs are looked at.
+
+        Raises:
+            QueueUnavailable: the database is away.
+        """
+        old = self._ask(
+            lambda client: ids_of(client, PROCESSING_WORKFLOW, untouched_since=untouched_since, limit=limit)
+        )
+        going = sorted(status.job.job_id for status in self.some(sorted(old)) if status.state in FINAL_STATES)
+        going = [job_id for job_id in going if job_id in old and may_go(job_id)]
+        rows = [row for job_id in going for row in (job_id, delivery_id(job_id))]
+        for part in in_parts(rows):
+            self._ask(lambda client, part=part: client.delete_workflows(part))  # type: ignore[misc]
+        return len(going)
 
     @property
     def place(self) -> str:
@@ -214,27 +281,40 @@ class JobQueue:
         return make_url(self._url).render_as_string(hide_password=True)
 
     def _statuses(self, processing: Sequence[WorkflowStatus]) -> tuple[JobStatus, ...]:
-        ids = [delivery_id(record.workflow_id) for record in processing]
-        delivering = {
-            record.workflow_id: record
-            for record in (self._ask(lambda client: client.list_workflows(workflow_ids=ids)) if ids else ())
-        }
+        rows = self._rows([delivery_id(record.workflow_id) for record in processing])
+        delivering = {record.workflow_id: record for record in rows}
         return tuple(_status(record, delivering.get(delivery_id(record.workflow_id))) for record in processing)
+
+    def _rows(self, workflow_ids: Sequence[str]) -> list[WorkflowStatus]:
+        """Return rows by their ids, in several questions: SQLite takes so many parameters and no more."""
+        rows: list[WorkflowStatus] = []
+        for part in in_parts(workflow_ids):
+            rows += self._ask(lambda client, part=part: client.list_workflows(workflow_ids=part))  # type: ignore[misc]
+        return rows
 
     def _ask(self, question: Callable[[DBOSClient], Answer]) -> Answer:
         try:
+            self._look_at_file()
             if self._client is None:
-                self._client = self._connect()
+                self._client = queue_client(self._url)
             return question(self._client)
-        except (OperationalError, ProgrammingError) as fault:  # not there, or no worker has made its tables yet
+        except (DBAPIError, NoConnection) as fault:  # not there, or no worker has made its tables yet
             raise QueueUnavailable(f"the queue {self.place} cannot be read; is the node running?") from fault
 
-    def _connect(self) -> DBOSClient:
-        file = self._url.removeprefix("sqlite:///")
-        if file != self._url and not Path(file).is_file():
+    def _look_at_file(self) -> None:
+        """Let go of an embedded database that was removed or replaced: its old file would go on to answer."""
+        file = Path(self._url.removeprefix("sqlite:///"))
+        if str(file) == self._url:
+            return
+        try:
+            number = file.stat().st_ino
+        except FileNotFoundError:
+            self.close()
             # SQLite would create an empty one and so hide that no worker has been here yet.
-            raise QueueUnavailable(f"there is no queue at {file} yet; start the node with `spondyl serve`")
-        return queue_client(self._url)
+            raise QueueUnavailable(f"there is no queue at {file} yet; start the node with `spondyl serve`") from None
+        if number != self._file_number:
+            self.close()
+            self._file_number = number
 
 
 def _status(processing: WorkflowStatus, delivering: WorkflowStatus | None) -> JobStatus:
@@ -246,7 +326,7 @@ def _status(processing: WorkflowStatus, delivering: WorkflowStatus | None) -> Jo
         sentence=outcome.sentence,
         created_at=moment_of(processing.created_at) or datetime.fromtimestamp(0, UTC),
         updated_at=moment_of(latest.updated_at) or datetime.fromtimestamp(0, UTC),
-        proof=proof_of(delivering),
+        proof=proof_of(latest),
     )
 
 

@@ -57,11 +57,11 @@ def outcome_of(processing: WorkflowStatus, delivering: WorkflowStatus | None) ->
             return _plain(JobState.PROCESSING)
 
 
-def proof_of(delivering: WorkflowStatus | None) -> str:
-    """Return what a delivery that has ended says of its proof; empty where it says nothing."""
-    if delivering is None or delivering.status != "SUCCESS" or not isinstance(delivering.output, Mapping):
+def proof_of(record: WorkflowStatus) -> str:
+    """Return what a workflow that has ended says of the proof of a delivery; empty where it says nothing."""
+    if record.status != "SUCCESS" or not isinstance(record.output, Mapping):
         return ""
-    return bounded(delivering.output.get("proof", ""))
+    return bounded(record.output.get("proof", ""))
 
 
 def moment_of(epoch_ms: Any) -> datetime | None:

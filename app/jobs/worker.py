@@ -8,12 +8,21 @@ from typing import NoReturn
 
 from dbos import DBOS
 
+from app.jobs.comparison import begin, mend
 from app.jobs.engine_process import EngineLimits, EngineProcess
 from app.jobs.json_only import SERIALIZER, close_pickles
-from app.jobs.keeping import apply_retention
+from app.jobs.keeping import apply_retention, forget_rows
 from app.jobs.layout import StorageLayout
 from app.jobs.process import Heartbeat, name_of_this_process, process_name, stop_event
-from app.jobs.queue import DELIVERY_QUEUE, PROCESSING_QUEUE, WORKFLOW_VERSION, queue_of, queue_url
+from app.jobs.queue import (
+    DELIVERY_QUEUE,
+    PROCESSING_QUEUE,
+    WORKFLOW_VERSION,
+    JobQueue,
+    QueueUnavailable,
+    queue_of,
+    queue_url,
+)
 from app.jobs.results import EngineLost, Runner
 from app.jobs.shares import share_of, this_machine
 from app.jobs.taking_over import TakingOver
@@ -58,6 +67,8 @@ def run_worker(settings: Settings, runner: Runner, stop: threading.Event, *, nam
     DBOS.register_queue(PROCESSING_QUEUE, worker_concurrency=1, polling_interval_sec=POLLING_INTERVAL_S)
     # Without a limit: a delivery that waits is a sleeping coroutine, and each destination has its own threads.
     DBOS.register_queue(DELIVERY_QUEUE, polling_interval_sec=POLLING_INTERVAL_S)
+    if name == FIRST_WORKER:
+        begin(layout)
     heartbeat = Heartbeat(layout, executor)
     heartbeat.start()
     log.info("worker_ready")
@@ -71,15 +82,28 @@ def _keep_house(settings: Settings, taking_over: TakingOver, stop: threading.Eve
     layout = StorageLayout(settings.storage.resolve())
     queue = queue_of(settings)
     next_retention = time.monotonic() + RETENTION_EVERY_S
+    compared = not keeps_files or _compare(layout, queue, stop)
     while not stop.wait(TAKE_OVER_EVERY_S):
         try:
             taking_over.look()
         except Exception as fault:  # the database may be away for a while: the next round sees it
             log.warning("take_over_postponed", fault=type(fault).__name__)
+        compared = compared or _compare(layout, queue, stop)
         if keeps_files and time.monotonic() >= next_retention:
             next_retention = time.monotonic() + RETENTION_EVERY_S
-            log.info("retention_applied", jobs=apply_retention(layout, settings.retention, queue, now=time.time()))
+            compared = _compare(layout, queue, stop)
+            emptied = apply_retention(layout, settings.retention, queue, now=time.time())
+            log.info("retention_applied", jobs=emptied, forgotten=forget_rows(layout, queue, now=time.time()))
     queue.close()
+
+
+def _compare(layout: StorageLayout, queue: JobQueue, stop: threading.Event) -> bool:
+    try:
+        mend(layout, queue, stop)
+    except (QueueUnavailable, OSError) as fault:
+        log.warning("comparison_postponed", fault=type(fault).__name__)
+        return False
+    return True
 
 
 def run_with_engine(settings: Settings, module: str, stop: threading.Event, *, name: str) -> None:

@@ -8,6 +8,7 @@ import shutil
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
@@ -15,9 +16,11 @@ from typing import Any
 from dbos import DBOS
 
 from app.delivery.destinations import needed_profiles
+from app.jobs.claim import claim_of_this_work
 from app.jobs.delivering import Delivery, Record
+from app.jobs.ending import Ending, read_ending, write_ending
 from app.jobs.history import note
-from app.jobs.job import STATE_SENTENCES, JobOutcome, JobState, SeriesJob
+from app.jobs.job import FINAL_STATES, STATE_SENTENCES, JobOutcome, JobState, SeriesJob
 from app.jobs.json_only import plain_fault, told_plainly
 from app.jobs.layout import PRIVATE_FOLDER, StorageLayout
 from app.jobs.lineage import lineage_lock, read_lineage
@@ -52,7 +55,8 @@ def register_workflows(runner: Runner, settings: Settings) -> None:
     @DBOS.workflow(name=PROCESSING_WORKFLOW, max_recovery_attempts=MAXIMUM_RECOVERIES)
     @told_plainly
     def process_series(record: dict[str, Any]) -> Record:
-        return _ended(record, processing.run(SeriesJob.from_mapping(record)))
+        job = SeriesJob.from_mapping(record)
+        return _ended(processing.layout, job, processing.run(job))
 
     @DBOS.workflow(name=DELIVERY_WORKFLOW)
     async def deliver_results(record: dict[str, Any], found: str) -> Record:
@@ -65,7 +69,7 @@ def register_workflows(runner: Runner, settings: Settings) -> None:
 class _Processing:
     def __init__(self, runner: Runner, settings: Settings) -> None:
         self._runner = runner
-        self._layout = StorageLayout(settings.storage.resolve())
+        self.layout = self._layout = StorageLayout(settings.storage.resolve())
         self._profiles = needed_profiles(settings.destinations)
         self._attempts = settings.workers.attempts
 
@@ -89,6 +93,11 @@ class _Processing:
 
     def infer(self, job: SeriesJob) -> Record:
         """Run the engine; a fault is an answer too, so that the job can say what it was."""
+        claim = claim_of_this_work()
+        claim()
+        ended = read_ending(self._layout, job.job_id)
+        if ended is not None:  # before the queue was lost, or restored from an older copy
+            return {**_record(ended.state, ended.sentence), "proof": ended.proof}
         if read_lineage(self._layout, job.lineage_name).is_superseded(job.job_id):
             return _record(JobState.SUPERSEDED, STATE_SENTENCES[JobState.SUPERSEDED])
         source = self._layout.job_input(job.job_id)
@@ -96,12 +105,19 @@ class _Processing:
         if kept < job.instance_count:
             words = f"{kept} of {job.instance_count} instances" if kept else "The instances"
             return _record(JobState.FAILED, f"{words} are {'' if kept else 'no longer '}kept: route the series again.")
-        shutil.rmtree(self._layout.job_folder(job.job_id) / "output", ignore_errors=True)
-        targets = {profile: self._layout.job_output(job.job_id, profile) for profile in self._profiles}
+        making = self._layout.job_making(job.job_id) / str(DBOS.executor_id)
+        shutil.rmtree(making, ignore_errors=True)
+        targets = {profile: making / profile for profile in self._profiles}
         for folder in targets.values():
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
         note(self._layout, job.job_id, "engine_began", worker=DBOS.executor_id)
-        return self._ask_engine(job, source, targets)
+        record = self._ask_engine(job, source, targets)
+        claim()  # another worker may have this job by now: what was made here is then nobody's
+        output = self._layout.job_folder(job.job_id) / "output"
+        shutil.rmtree(output, ignore_errors=True)
+        making.rename(output)
+        shutil.rmtree(self._layout.job_making(job.job_id), ignore_errors=True)
+        return record
 
     def _ask_engine(self, job: SeriesJob, source: Path, targets: Mapping[str, Path]) -> Record:
         try:
@@ -121,6 +137,7 @@ class _Processing:
 
     def verify(self, job: SeriesJob, sentence: str) -> Record:
         """Look at the results of every encoding, and put down what is about to leave the node."""
+        claim = claim_of_this_work()
         outputs = [self._layout.job_output(job.job_id, profile) for profile in self._profiles]
         try:
             for output in outputs:
@@ -132,6 +149,7 @@ class _Processing:
             if lineage.is_superseded(job.job_id):
                 return _record(JobState.SUPERSEDED, STATE_SENTENCES[JobState.SUPERSEDED])
             earlier = [each for job_id in lineage.before(job.job_id) for each in read_sent(self._layout, job_id)]
+            claim()
             to_send = mark_version(outputs, job.version, earlier)
             write_sent(self._layout, job.job_id, to_send)
         if not to_send:
@@ -144,9 +162,13 @@ def _record(state: JobState, sentence: str) -> Record:
 
 
 def _outcome(record: Mapping[str, str]) -> JobOutcome:
-    return JobOutcome(JobState(record["state"]), record["sentence"])
+    return JobOutcome(JobState(record["state"]), record["sentence"], record.get("proof", ""))
 
 
-def _ended(job: Mapping[str, Any], outcome: JobOutcome) -> Record:
-    log.info("job_phase_ended", job=job["job_id"], state=outcome.state.value, reason=outcome.sentence)
-    return _record(outcome.state, outcome.sentence)
+def _ended(layout: StorageLayout, job: SeriesJob, outcome: JobOutcome) -> Record:
+    claim_of_this_work()()
+    if outcome.state in FINAL_STATES and read_ending(layout, job.job_id) is None:
+        now = datetime.now(UTC).isoformat()
+        write_ending(layout, job.job_id, Ending(outcome.state, outcome.sentence, outcome.proof, now))
+    log.info("job_phase_ended", job=job.job_id, state=outcome.state.value, reason=outcome.sentence)
+    return {**_record(outcome.state, outcome.sentence), "proof": outcome.proof}

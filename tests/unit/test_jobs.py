@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import app.jobs.process
 from app.jobs.job import FINAL_STATES, STATE_SENTENCES, JobState, SeriesJob
 from app.jobs.keeping import is_over
 from app.jobs.layout import StorageLayout
@@ -19,6 +20,7 @@ from app.jobs.runner import answer_of
 from app.report import RunReport, SeriesReport
 from app.settings import Retention, Settings
 from tests.made_dicom import made_dx
+from tests.node import wait_for
 
 JOB = SeriesJob(
     job_id="ab" * 16,
@@ -176,6 +178,50 @@ def test_a_process_is_alive_while_its_sign_is_fresh(tmp_path: Path) -> None:
     assert (fresh.host, fresh.port) == ("127.0.0.1", 104)
     assert stale is None
     assert read_sign(layout, "gateway") is None
+
+
+@pytest.mark.parametrize("damage", ["folder away", "file removed", "file emptied"])
+def test_a_heartbeat_that_failed_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    """Others would take over what it works on, for good, although the disk was away for a moment only."""
+    monkeypatch.setattr(app.jobs.process, "BEAT_EVERY_S", 0.01)
+    layout = StorageLayout(tmp_path)
+    layout.create()
+    heartbeat = Heartbeat(layout, "worker-1")
+    heartbeat.start()
+    file = layout.heartbeats / "worker-1"
+
+    match damage:
+        case "folder away":
+            layout.heartbeats.rename(tmp_path / "away")
+            wait_for(lambda: heartbeat.is_failing, "a beat has failed")
+            (tmp_path / "away").rename(layout.heartbeats)
+            os.utime(file, (0, 0))
+        case "file removed":
+            file.unlink()
+        case "file emptied":
+            file.write_text("")
+
+    wait_for(lambda: read_sign(layout, "worker-1") is not None, "it gives signs again", patience_s=5)
+    heartbeat.stop()
+
+
+def test_a_heartbeat_leaves_the_sign_of_another_process_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor has started another one under the name: that one's number counts."""
+    monkeypatch.setattr(app.jobs.process, "BEAT_EVERY_S", 0.01)
+    layout = StorageLayout(tmp_path)
+    layout.create()
+    heartbeat = Heartbeat(layout, "worker-1")
+    heartbeat.start()
+    other = '{"process_id": 1, "host": null, "port": null}'
+
+    (layout.heartbeats / "worker-1").write_text(other)
+    os.utime(layout.heartbeats / "worker-1", (0, 0))
+    beats = heartbeat.beats
+    wait_for(lambda: heartbeat.beats > beats + 2, "it beats on")
+
+    assert (layout.heartbeats / "worker-1").read_text() == other
+    assert (layout.heartbeats / "worker-1").stat().st_mtime == 0
+    heartbeat.stop()
 
 
 def test_a_process_whose_heartbeat_stands_still_is_dead_by_the_clock_of_the_observer(tmp_path: Path) -> None:
