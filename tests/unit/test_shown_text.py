@@ -43,9 +43,8 @@ def test_a_long_text_is_cut() -> None:
 
 def show_a_run(out: Console) -> None:
     """Show the table of `spondyl run`."""
-    entry = SeriesReport(
-        "1.2", "1.2.3", ("1.2.3.4",), "spinefm", "failed", ODD, "landmark", ({"label": ODD, "kind": "vertebra"},)
-    )
+    found = ({"label": ODD, "kind": "vertebra"},)
+    entry = SeriesReport("1.2", "1.2.3", ("1.2.3.4",), "spinefm", "failed", ODD, structures=found)
     console._show_report(RunReport("0", (entry,), faults=((Path(ODD.replace("/", "")), ODD),)), out)
 
 
