@@ -30,6 +30,7 @@ PROCESSING_WORKFLOW = "process_series"
 DELIVERY_QUEUE = "delivery"
 DELIVERY_WORKFLOW = "deliver_results"
 DELIVERY_SUFFIX = "-delivery"
+EMBEDDED = "sqlite:///"
 
 # Workers of another version leave a workflow alone: raise this when the steps of a workflow change.
 WORKFLOW_VERSION = "2"
@@ -303,9 +304,9 @@ class JobQueue:
 
     def _look_at_file(self) -> None:
         """Let go of an embedded database that was removed or replaced: its old file would go on to answer."""
-        file = Path(self._url.removeprefix("sqlite:///"))
-        if str(file) == self._url:
+        if not self._url.startswith(EMBEDDED):
             return
+        file = Path(self._url.removeprefix(EMBEDDED))
         try:
             number = file.stat().st_ino
         except FileNotFoundError:
