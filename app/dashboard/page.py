@@ -8,11 +8,11 @@ from fastapi.templating import Jinja2Templates
 
 from app.dashboard.http_security import secure
 from app.dashboard.metrics import metrics_text, missing_processes
-from app.jobs.conflicts import with_conflicts
 from app.jobs.discarded import DiscardRecords
 from app.jobs.layout import StorageLayout
 from app.jobs.queue import JobQueue, JobStatus, QueueUnavailable, queue_of
 from app.jobs.space import space_fault
+from app.jobs.telling import as_told
 from app.settings import Settings
 
 SHOWN_JOBS = 50
@@ -65,7 +65,7 @@ def build_page(settings: Settings) -> FastAPI:
         context = {
             "node": settings.node,
             "destinations": settings.destinations,
-            "jobs": with_conflicts(layout, _jobs(queue, SHOWN_JOBS)),
+            "jobs": as_told(layout, _jobs(queue, SHOWN_JOBS)),
             "discarded": DiscardRecords(layout).recent(limit=SHOWN_DISCARDED),
             "missing": missing_processes(layout),
         }
