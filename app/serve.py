@@ -16,7 +16,7 @@ from app.jobs.layout import PRIVATE_FILE, StorageLayout, replace_durably
 from app.jobs.process import LIFELINE, Sign, process_name, read_sign, stop_event
 from app.jobs.shares import this_machine, worker_count
 from app.logs import configure_logging, get_logger
-from app.settings import SETTINGS_FILE_VARIABLE, Settings, installed_root
+from app.settings import SETTINGS_FILE_VARIABLE, Settings, as_file_and_environment, installed_root
 from models.errors import SpondylError
 
 Role = Literal["all", "gateway", "worker"]
@@ -179,8 +179,10 @@ class Node:
     def _spawn(self, name: str, module: str, *, deaths: int = 0) -> _Process:
         # The settings in force, whatever made them: file, environment or the caller.
         file = self.layout.root / f"{process_name(self.settings, 'settings')}.json"
-        replace_durably(file, self.settings.model_dump_json().encode())
+        content, variables = as_file_and_environment(self.settings)
+        replace_durably(file, content)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SPONDYL_")}
+        environment |= variables
         environment[SETTINGS_FILE_VARIABLE] = str(file)
         environment["PYTHONPATH"] = os.pathsep.join(
             filter(None, (str(installed_root()), environment.get("PYTHONPATH")))

@@ -38,6 +38,10 @@ SETTINGS_FILE_VARIABLE = "SPONDYL_CONFIG"
 SETTINGS_FILE_NAME = "app.yaml"
 # What a container platform reads in the same file (app/manifest.py); the node has no use for it.
 MAP_SECTIONS = ("application", "resources")
+# In the name of a setting: its value is never shown. Addresses may hold a password.
+SECRET_WORDS = ("password", "passphrase", "token", "secret", "credential", "user", "key", "url")
+# Handed to the processes of a node by their environment, since `settings.json` lies on a disk.
+SECRET_SETTINGS = ("queue_url",)
 
 
 class SettingsError(SpondylError):
@@ -146,6 +150,13 @@ class _NodePart(YamlConfigSettingsSource):
         return {key: value for key, value in super()._read_file(file_path).items() if key not in MAP_SECTIONS}
 
 
+def as_file_and_environment(settings: Settings) -> tuple[bytes, dict[str, str]]:
+    """Return settings for another process: the content of a settings file without a secret, and variables with them."""
+    variables = {f"SPONDYL_{name.upper()}": getattr(settings, name) for name in SECRET_SETTINGS}
+    content = settings.model_dump_json(exclude=set(SECRET_SETTINGS)).encode()
+    return content, {name: str(value) for name, value in variables.items() if value is not None}
+
+
 def settings_file() -> Path | None:
     """Return the settings file in force, or None where there is none.
 
@@ -191,9 +202,16 @@ def load_settings(file: Path | None = None) -> Settings:
     try:
         return Settings.model_construct(**dict(FromFile()))
     except ValidationError as error:
-        raise SettingsError(_sentences(error, source)) from error
-    except (UnreadableVariable, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-        raise SettingsError(f"the settings cannot be read ({source or 'environment'}): {error}") from error
+        raise SettingsError(_sentences(error, source)) from None  # its own words quote every value
+    except yaml.MarkedYAMLError as error:  # told by its place: the lines that the reader quotes may hold a secret
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SettingsError(f"the settings cannot be read ({source}{place}): {error.problem or 'no YAML'}") from None
+    except UnreadableVariable as error:  # pydantic-settings names the variable and not its value
+        raise SettingsError(f"the settings cannot be read ({source or 'environment'}): {error}") from None
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        words = f"{type(error).__name__}; is it a mapping of keys and values?"
+        raise SettingsError(f"the settings cannot be read ({source or 'environment'}): {words}") from None
 
 
 def _sentences(error: ValidationError, source: Path | None) -> str:
@@ -203,10 +221,16 @@ def _sentences(error: ValidationError, source: Path | None) -> str:
     for fault in faults:
         # pydantic puts the kind of a destination behind its number; the file has no such level
         where = ".".join(str(part) for part in fault["loc"] if part not in DESTINATION_KINDS) or "settings"
-        # the address of the queue may hold a password
-        value = "" if isinstance(fault["input"], dict) or where == "queue_url" else f" (here: {fault['input']!r})"
+        value = f" (here: {fault['input']!r})" if _may_be_shown(fault) else ""
         lines.append(f"  {where}: {fault['msg'].removeprefix('Value error, ')}{value}")
     return "\n".join(lines)
+
+
+def _may_be_shown(fault: Any) -> bool:
+    """Say whether the value of a fault can hold no secret: not in an address, nor under a key that nobody knows."""
+    key = str(fault["loc"][-1] if fault["loc"] else "")
+    is_plain = isinstance(fault["input"], (str, int, float)) and fault["type"] != "extra_forbidden"
+    return is_plain and not any(word in key for word in SECRET_WORDS) and "@" not in str(fault["input"])
 
 
 @dataclass(frozen=True)

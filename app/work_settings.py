@@ -56,6 +56,13 @@ def spread(value: object) -> object:
 def _known_database(value: str) -> str:
     if not value.startswith(("postgresql://", "postgresql+psycopg://")):
         raise ValueError("the queue is a PostgreSQL, postgresql://user@example.org/name; left out, embedded")
+    from sqlalchemy.engine import make_url  # noqa: PLC0415  only where there is such a queue
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415  likewise
+
+    try:
+        make_url(value)
+    except (ArgumentError, ValueError):  # its words may quote the password
+        raise ValueError("the address cannot be read: postgresql://user@example.org:5432/name") from None
     return value
 
 

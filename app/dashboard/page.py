@@ -10,11 +10,11 @@ from app.dashboard.http_security import secure
 from app.dashboard.metrics import metrics_text, missing_processes
 from app.dashboard.queue_sight import QueueSight
 from app.jobs.comparison import odd_words, unready_words
-from app.jobs.conflicts import with_conflicts
 from app.jobs.discarded import DiscardRecords
 from app.jobs.layout import StorageLayout
 from app.jobs.queue import JobQueue, queue_of
 from app.jobs.space import space_fault
+from app.jobs.telling import as_told
 from app.settings import Settings
 
 SHOWN_JOBS = 50
@@ -70,7 +70,7 @@ def build_page(settings: Settings) -> FastAPI:
         context = {
             "node": settings.node,
             "destinations": settings.destinations,
-            "jobs": with_conflicts(layout, known or ()),
+            "jobs": as_told(layout, known or ()),
             "queue_fault": queue.fault,
             "discarded": DiscardRecords(layout).recent(limit=SHOWN_DISCARDED),
             "missing": missing_processes(layout),

@@ -22,7 +22,7 @@ from app.delivery.instances import InstanceOutcome, InstanceToSend
 from app.delivery.storage_scu import store
 from app.delivery.stow import JSON, query_over_web, store_over_web
 from app.delivery.tls import TlsUnusable
-from app.delivery.web import WebFault, ask
+from app.delivery.web import DENIED_WORDS, WebFault, ask
 from app.jobs.commitments import CommitmentRecords
 from app.peer_settings import Destination, WebDestination
 from models.errors import SpondylError
@@ -101,7 +101,9 @@ def reach(destination: Destination | WebDestination, *, calling_ae_title: str) -
         answer = ask(destination, "GET", "/studies?limit=1", headers={"Accept": JSON})
     except SpondylError as fault:
         return str(fault)
-    return None if answer.status in (200, 204) else f"{destination.url} answered a query with {answer.status}"
+    if answer.status in (200, 204):
+        return None
+    return f"{destination.url} {DENIED_WORDS.get(answer.status, 'answered')} (a query, {answer.status})"
 
 
 def proof_fault(destination: Destination | WebDestination, *, calling_ae_title: str) -> str | None:
@@ -184,7 +186,10 @@ def _answered(
     """Return what an answer says, the request itself while there is time, or None where it has come to nothing."""
     answer = records.answer(asked.transaction_uid)
     if answer is None:
-        return asked if time.time() - asked.asked_at < patience_s else None
+        waited = time.time() - asked.asked_at
+        if waited < 0:  # the clock was set back: the patience begins anew, else it would last until that time comes
+            return replace(asked, asked_at=time.time())
+        return asked if waited < patience_s else None
     records.forget([asked.transaction_uid])
     return _read_back(instances, frozenset(answer.kept), "Storage Commitment")
 

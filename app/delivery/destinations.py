@@ -13,6 +13,7 @@ class Fate(StrEnum):
     STORED = "stored"
     REFUSED = "refused"  # trying again gives the same answer
     POSTPONED = "postponed"  # trying again may succeed
+    DENIED = "denied"  # trying again may succeed once an administrator has let this node in
 
 
 # PS3.4 Table B.2-1 (0xA7xx, 0xA9xx, 0xBxxx, 0xCxxx), PS3.7 section C.4 and C.5.
@@ -26,7 +27,10 @@ _STATUS_FATES: Mapping[int, tuple[Fate, str]] = MappingProxyType(
         0x0116: (Fate.STORED, "stored; the receiver found a value out of range"),
         0x0117: (Fate.REFUSED, "the receiver finds the SOP Instance UID invalid"),
         0x0122: (Fate.REFUSED, "the receiver does not support the SOP class"),
-        0x0124: (Fate.REFUSED, "the receiver does not authorise this node to store"),
+        0x0124: (
+            Fate.DENIED,
+            "the receiver does not authorise this node to store: let its administrator permit this node's AE title",
+        ),
         0x0210: (Fate.POSTPONED, "the receiver saw the message twice"),
         0x0212: (Fate.REFUSED, "the receiver finds an argument mistyped"),
         0x0213: (Fate.POSTPONED, "the receiver is short of resources"),

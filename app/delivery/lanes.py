@@ -29,6 +29,21 @@ class Lanes:
         return await asyncio.get_running_loop().run_in_executor(self._pools[name], function, *args)
 
 
+async def aside(function: Callable[..., Answer], *args: Any) -> Answer:
+    """Run a blocking function in a thread of its own, outside of the context of whoever asks, and return its answer."""
+    return await asyncio.get_running_loop().run_in_executor(None, function, *args)
+
+
+async def pause(seconds: float) -> None:
+    """Wait by the monotonic clock: setting the clock of the machine delays nothing."""
+    await asyncio.sleep(seconds)
+
+
 async def together(coroutines: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer]:
-    """Run coroutines at the same time, begun in their order, and return their answers in that order."""
-    return list(await asyncio.gather(*coroutines))
+    """Run coroutines at the same time and return their answers in order; where one raises, the others are cancelled."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -12,7 +12,7 @@ from typing import Any
 from app.delivery.destinations import Fate, fate_of_status
 from app.delivery.dicom_web_records import Record, records_of
 from app.delivery.instances import InstanceOutcome, InstanceToSend
-from app.delivery.web import WebAnswer, WebFault, ask
+from app.delivery.web import DENIED_WORDS, WebAnswer, WebFault, ask
 from app.peer_settings import WebDestination
 
 JSON = "application/dicom+json"
@@ -26,8 +26,8 @@ _OF_INSTANCE = "00080018"
 _STATUS_FATES: Mapping[int, tuple[Fate, str]] = MappingProxyType(
     {
         400: (Fate.REFUSED, "the server finds the request malformed"),
-        401: (Fate.POSTPONED, "the server wants other credentials"),
-        403: (Fate.POSTPONED, "the server does not authorise this node to store"),
+        401: (Fate.DENIED, f"the server {DENIED_WORDS[401]}"),
+        403: (Fate.DENIED, f"the server {DENIED_WORDS[403]}"),
         404: (Fate.POSTPONED, "the server knows no such path: is the URL right?"),
         409: (Fate.REFUSED, "the server stored nothing and does not say why"),
         413: (Fate.REFUSED, "the server finds it too large"),
@@ -79,7 +79,8 @@ def query_over_web(instances: Sequence[InstanceToSend], destination: WebDestinat
         if answer.status in (204, 404):  # PS3.18 section 10.6.3: no match
             continue
         if answer.status != 200:
-            raise WebFault(f"{destination.url} answered QIDO-RS with {answer.status}")
+            words = DENIED_WORDS.get(answer.status, "answered")
+            raise WebFault(f"{destination.url} {words} (QIDO-RS, {answer.status})")
         kept |= set(_uids(_parsed(answer, destination), _OF_INSTANCE))
     return frozenset(kept & {each.sop_instance_uid for each in instances})
 

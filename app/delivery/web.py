@@ -4,6 +4,7 @@ import base64
 import http.client
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from app.delivery.tls import address_of, client_context
@@ -12,6 +13,14 @@ from models.errors import SpondylError
 
 TIMEOUT_S = 60.0
 LARGEST_ANSWER = 16 << 20
+
+# What the answers say of this node's log-in, and what to do: RFC 9110 sections 15.5.2 and 15.5.4.
+DENIED_WORDS: Mapping[int, str] = MappingProxyType(
+    {
+        401: "does not accept the credentials of this node: mend token_file, or user and password_file",
+        403: "knows this node but does not authorise it: let its administrator permit it to store and to query",
+    }
+)
 
 
 class WebFault(SpondylError):
@@ -73,7 +82,10 @@ def _connection(destination: WebDestination) -> http.client.HTTPConnection:
 def _credentials(destination: WebDestination) -> dict[str, str]:
     try:
         if destination.token_file is not None:
-            return {"Authorization": f"Bearer {destination.token_file.read_text('ascii').strip()}"}
+            token = destination.token_file.read_text("ascii").strip()
+            if not token.isprintable():  # http.client would quote it in its complaint
+                raise WebFault(f"the credential {destination.token_file} is no token: it has more than one line")
+            return {"Authorization": f"Bearer {token}"}
         if destination.user is not None and destination.password_file is not None:
             password = destination.password_file.read_text("utf-8").rstrip("\r\n")
             encoded = base64.b64encode(f"{destination.user}:{password}".encode()).decode("ascii")

@@ -12,6 +12,7 @@ storage/
   jobs/<job id>/job.json                        the job, written before the folder gets this name
   jobs/<job id>/history.jsonl                   what happened to it besides its steps
   jobs/<job id>/sent.json                       the results that were handed to the delivery
+  jobs/<job id>/delivery/                       per destination: what it has stored, and how far it is
   jobs/<job id>/contents.json                   digests of instances that retention has removed
   jobs/<job id>/ended.json                      how it ended, should the queue forget it
   jobs/<job id>/delivery/<destination>.stored   the results that a destination has stored

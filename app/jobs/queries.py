@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.jobs.conflicts import with_conflicts
 from app.jobs.discarded import DiscardedSeries, DiscardRecords
 from app.jobs.ending import read_ending, read_job
 from app.jobs.history import Event, note, read_history
@@ -14,6 +13,7 @@ from app.jobs.layout import StorageLayout
 from app.jobs.lineage import read_lineage
 from app.jobs.names import job_ids_of
 from app.jobs.queue import JobNotReady, JobQueue, JobStatus, JobStep, UnknownJob, queue_of
+from app.jobs.telling import as_told
 from app.settings import Settings
 
 
@@ -42,7 +42,7 @@ def list_jobs(settings: Settings, *, limit: int = 100) -> tuple[JobStatus, ...]:
         QueueUnavailable: the node has never run on this storage folder.
     """
     with _queue(settings) as queue:
-        return with_conflicts(StorageLayout(settings.storage.resolve()), queue.recent(limit=limit))
+        return as_told(StorageLayout(settings.storage.resolve()), queue.recent(limit=limit))
 
 
 def list_discarded(settings: Settings, *, limit: int = 100) -> tuple[DiscardedSeries, ...]:
@@ -152,7 +152,7 @@ def _detail(layout: StorageLayout, queue: JobQueue, status: JobStatus) -> JobDet
     job_id = status.job.job_id
     lineage = read_lineage(layout, status.job.lineage_name)
     earlier = tuple(reversed(lineage.before(job_id)))
-    (told,) = with_conflicts(layout, [status])
+    (told,) = as_told(layout, [status])
     return JobDetail(
         status=told,
         steps=queue.steps(job_id),

@@ -15,6 +15,7 @@ EVENT_WORDS = {
     "conflict": "{instances} other images came under SOP Instance UIDs of this series; they are in its folder `aside`",
     "engine_began": "the engine began, at {worker}",
     "engine_lost": "at {worker}: {reason}",
+    "delivery_tried": "{words}",
     "retried_by_administrator": "put back into the queue by an administrator",
     "cancelled_by_administrator": "stopped by an administrator",
     "discarded_by_administrator": "removed by an administrator: {removed}",

@@ -21,7 +21,14 @@ from models.spineps.answer import Found, compose_result
 from models.spineps.clean import clean_subregions
 from models.spineps.combine import combine
 from models.spineps.evidence import Landmarks
-from models.spineps.frame import Orientation, Spacing, resample_image, resample_labels, target_spacing
+from models.spineps.frame import (
+    Orientation,
+    Spacing,
+    require_bounded,
+    resample_image,
+    resample_labels,
+    target_spacing,
+)
 from models.spineps.instances import FoundInstances, InstancePhase
 from models.spineps.labelling import LabellingPhase
 from models.spineps.levels import cord_end, decide_levels, sees_sacrum, shapes_of
@@ -68,13 +75,15 @@ class SPINEPS:
 
         progress: told the phase and how much of the whole is done, 0–1.
 
-        Raises: NoSpineFound with the reason when no spine is in view.
+        Raises: NoSpineFound with the reason when no spine is in view; EngineRefusal where the header's spacing would
+        make more voxels than there is memory for.
         """
         report, clock = progress or (lambda _phase, _done: None), Clock()
         orientation = Orientation.of(volume.affine)
         source, spacing = orientation.apply(volume.voxels), orientation.spacing(volume.spacing_mm)
         report("prepare", 0.0)
         target = target_spacing(spacing, self.resolution)
+        require_bounded(source.shape, spacing, target)
         image = resample_image(prepare(source, spacing, self.preparation), spacing, target)
         clock.lap("prepare")
         report("semantic", 0.1)

@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from models.errors import EngineRefusal
+
 Spacing = tuple[float, float, float]
 T = TypeVar("T", bound=np.generic)
 P_I_R_IN_LPS = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])
 BORDER = 12  # voxels by which the border is continued before splines are fitted
 SAME_MM = 1e-3  # spacings closer than this are the same
+MOST_VOXELS = 200_000_000  # of a resampled volume: five times a whole spine at 0.6 × 0.6 × 2 mm
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,29 @@ def stretched_shape(shape: tuple[int, ...], source: Spacing, target: Spacing) ->
     """Voxels along P, I and R after a change of spacing."""
     p, i, r = (max(1, round(n * s / t)) for n, s, t in zip(shape, source, target, strict=True))
     return p, i, r
+
+
+def require_bounded(shape: tuple[int, ...], source: Spacing, target: Spacing) -> None:
+    """See that a volume can be resampled before memory is set aside for it.
+
+    Args:
+        shape: voxels along P, I and R.
+        source: the spacing that it has.
+        target: the spacing that it is to have.
+
+    Raises:
+        EngineRefusal: it would become too large; the reason names its spacing, from the header.
+    """
+    voxels = [max(1.0, n * s / t) for n, s, t in zip(shape, source, target, strict=True)]
+    count = float(np.prod(voxels))
+    if count <= MOST_VOXELS:
+        return
+    old, new = (" × ".join(f"{mm:g}" for mm in spacing) for spacing in (source, target))
+    gibibytes = count * np.dtype(np.float32).itemsize / (1 << 30)
+    raise EngineRefusal(
+        f"the voxels of the header are {old} mm: resampled to {new} mm they would be {count / 1e6:,.0f} million "
+        f"({gibibytes:,.1f} GiB), and at most {MOST_VOXELS // 1_000_000} million are taken; is the spacing right?"
+    )
 
 
 def resample_image(image: NDArray[np.float32], source: Spacing, target: Spacing) -> NDArray[np.float32]:

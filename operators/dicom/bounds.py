@@ -10,6 +10,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 MOST_PIXELS = 64_000_000  # a stitched whole-spine radiograph has half of it
 MOST_INFLATED_BYTES = 256 << 20
+LARGEST_PLANE_MM = 2500.0  # no gantry takes a larger patient, not even in stitched images
+LEAST_SPACING_MM = 0.01  # a hundredth of what scanners of the spine resolve
 _PIECE = 1 << 20
 
 
@@ -67,6 +69,25 @@ def frame_fault(dataset: Dataset) -> str | None:
     if rows * columns * samples <= MOST_PIXELS:
         return None
     return f"claims {rows} × {columns} pixels; at most {MOST_PIXELS // 1_000_000} million are decoded"
+
+
+def spacing_fault(spacing_mm: tuple[float, float], shape: tuple[int, int]) -> str | None:
+    """Return why slices cannot be as large as their header claims, in words, or None where they can.
+
+    An image is resampled to the spacing of a network: what claims to be metres wide would become more voxels than there
+    is memory for.
+
+    Args:
+        spacing_mm: between rows, between columns.
+        shape: rows, columns.
+    """
+    rows_mm, columns_mm = (number * spacing for number, spacing in zip(shape, spacing_mm, strict=True))
+    if max(rows_mm, columns_mm) > LARGEST_PLANE_MM:
+        size = f"a slice of {rows_mm / 1000:.1f} × {columns_mm / 1000:.1f} m"
+        return f"Pixel Spacing {spacing_mm[0]:g} × {spacing_mm[1]:g} mm makes {size}, larger than any patient"
+    if min(spacing_mm) < LEAST_SPACING_MM:
+        return f"Pixel Spacing {spacing_mm[0]:g} × {spacing_mm[1]:g} mm is finer than any scanner's"
+    return None
 
 
 def _inflated(data_set: bytes) -> Iterator[bytes]:

@@ -24,6 +24,7 @@ from operators.dicom.bounds import frame_fault
 from operators.dicom.conditions import number
 from operators.dicom.mr_acquisition import readable
 from operators.dicom.padding import stored_padding
+from operators.dicom.told import LONGEST_COMPLAINT, told
 
 Facing = Literal["left", "right"]
 
@@ -109,11 +110,11 @@ def facing(patient_orientation: Sequence[str]) -> Facing | None:
 def _stored(dataset: Dataset) -> NDArray[Any]:
     """Return the stored values: (rows, columns), or (rows, columns, 3) for colour."""
     if (_number(dataset, "NumberOfFrames") or 1) > 1:
-        raise _fault(dataset, f"has {dataset.NumberOfFrames} frames; SpineFM takes radiographs of a single frame")
+        raise _fault(dataset, f"has {told(dataset.NumberOfFrames)} frames; SpineFM takes radiographs of a single frame")
     if "PixelData" not in dataset:
         raise _fault(dataset, "has no Pixel Data; send the whole instance")
     if (_number(dataset, "BitsStored") or 0) > MOST_BITS:
-        raise _fault(dataset, f"has {dataset.BitsStored} bits; 8 to {MOST_BITS} are taken")
+        raise _fault(dataset, f"has {told(dataset.BitsStored)} bits; 8 to {MOST_BITS} are taken")
     too_large = frame_fault(dataset)
     if too_large is not None:
         raise _fault(dataset, too_large)
@@ -123,7 +124,8 @@ def _stored(dataset: Dataset) -> NDArray[Any]:
             stored = np.asarray(apply_color_lut(stored, dataset))[..., :3]
     except Exception as error:  # decoders raise what they like; whatever it is, this instance cannot be read
         syntax = dataset.file_meta.TransferSyntaxUID.name if "TransferSyntaxUID" in dataset.file_meta else "unknown"
-        raise _fault(dataset, f"cannot be decoded ({syntax}): {' '.join(str(error).split())}") from error
+        complaint = told(error, at_most=LONGEST_COMPLAINT)
+        raise _fault(dataset, f"cannot be decoded ({told(syntax)}): {complaint}") from error
     if stored.size == 0 or not np.issubdtype(stored.dtype, np.integer):
         raise _fault(dataset, "has no whole-number pixels")
     return stored
@@ -289,4 +291,4 @@ def _text(dataset: Dataset, keyword: str) -> str:
 
 
 def _fault(dataset: Dataset, what: str) -> PixelError:
-    return PixelError(f"instance {dataset.get('SOPInstanceUID', 'without UID')} {what}")
+    return PixelError(f"instance {told(dataset.get('SOPInstanceUID', 'without UID'))} {what}")

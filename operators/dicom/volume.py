@@ -19,7 +19,7 @@ from pydicom.pixels.utils import pixel_array
 
 from models.contracts import BodyRegion, MrContrast, SpineVolume
 from models.errors import SpondylError
-from operators.dicom.bounds import frame_fault
+from operators.dicom.bounds import frame_fault, spacing_fault
 from operators.dicom.mr_acquisition import Plane, plane_of, readable
 from operators.dicom.mr_frames import SourceFrame, frames_of
 from operators.dicom.mr_origin import origin_notes
@@ -180,6 +180,8 @@ def _fault(frames: Sequence[SourceFrame]) -> str | None:
         return f"the slices are unevenly spaced, {steps.min():.2f} to {steps.max():.2f} mm"
     if usual > WIDEST_STEP_MM:
         return f"neighbouring slices lie {usual:.1f} mm apart, more than {WIDEST_STEP_MM:g} mm"
+    if fault := spacing_fault(frames[0].spacing, frames[0].shape):
+        return fault
     positions = np.array([frame.position for frame in frames])
     straight = positions[0] + np.outer(places - places[0], frames[0].normal)
     if (shift := float(np.linalg.norm(positions - straight, axis=1).max())) > SHIFT_MM:

@@ -1,6 +1,7 @@
 """The node as a PACS sees it: real processes, a real queue, real associations; only the networks are not run."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -91,7 +92,7 @@ def test_a_radiograph_sent_by_another_makers_scu_comes_back_as_a_result(site: Si
 
     status = site.ended(dataset)
     assert (status.state, status.job.calling_ae_title) == (JobState.DELIVERED, "STORESCU")
-    assert status.sentence == "1 captured. pacs: 1 of 1 instances stored."
+    assert re.fullmatch(r"1 captured\. pacs: 1 of 1 stored \d\d:\d\d \(UTC\)\.", status.sentence)
     assert [result.StudyInstanceUID for result in site.results(dataset)] == [dataset.StudyInstanceUID]
 
 

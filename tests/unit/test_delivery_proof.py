@@ -174,6 +174,20 @@ def test_a_report_that_does_not_come_in_time_is_replaced_by_a_query(
     assert len(archive.transactions) == 1
 
 
+def test_a_clock_that_was_set_back_begins_the_patience_anew(
+    instances: tuple[InstanceToSend, ...], records: CommitmentRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a report that never comes would be waited for until the time of the request comes again."""
+    monkeypatch.setattr("app.delivery.commitment.SAME_ASSOCIATION_WAIT_S", 0.01)
+    with running(Archive([], answers=False), StorageCommitmentPushModel) as destination:
+        asked = prove(destination, instances, records)
+        ahead = replace(asked, asked_at=asked.asked_at + 86_400)
+        still = prove(destination, instances, records, ahead)
+
+    assert still.transaction_uid == asked.transaction_uid
+    assert asked.asked_at <= still.asked_at < ahead.asked_at
+
+
 @pytest.mark.parametrize("status", [0x0110, 0x0112])
 def test_a_declined_request_is_replaced_by_a_query(
     instances: tuple[InstanceToSend, ...], records: CommitmentRecords, status: int

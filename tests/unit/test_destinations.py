@@ -27,7 +27,7 @@ def destination(name: str, profile: str) -> Destination:
         (0xC000, Fate.REFUSED),
         (0xCFFF, Fate.REFUSED),
         (0x0122, Fate.REFUSED),
-        (0x0124, Fate.REFUSED),
+        (0x0124, Fate.DENIED),
         (0x7777, Fate.REFUSED),
     ],
 )

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from app.gateway.storage_scp import PROCESSING_FAILURE, STATUS_FOR
 from app.jobs.commitments import SUCCESS
-from app.jobs.delivering import PAUSES_S
+from app.jobs.courses import PAUSES_S
 from app.jobs.job import JobState
 from app.settings import Settings
 from app.version import software_version

@@ -421,3 +421,19 @@ def test_real_vertebrae_are_brighter_than_the_darkest_quarter(name: str, side: s
 
     assert image.pixels[vertebrae].mean() > np.percentile(image.pixels, 40)
     assert (image.body_region, facing(upright_view(dataset, None).orientation)) == ("cervical", side)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about the long value
+@pytest.mark.parametrize("keyword", ["PhotometricInterpretation", "SOPInstanceUID"])
+def test_no_sentence_is_as_long_as_a_value_of_a_header(keyword: str) -> None:
+    """Libraries quote values in their complaints; the sentence goes to log, queue, page and report."""
+    dataset = made_dx(np.eye(8))
+    dataset.PixelData = dataset.PixelData[:100]  # cannot be decoded
+    dataset[keyword].VR = "LT"
+    dataset[keyword].value = "LONG\n" * 12_000
+
+    with pytest.raises(PixelError) as caught:
+        radiograph_image(dataset)
+
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)

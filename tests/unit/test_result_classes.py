@@ -16,7 +16,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 from app.check import Finding, check_node
 from app.delivery.commitment import PeerAway
 from app.delivery.result_classes import LABEL_MAP_SEGMENTATION_STORAGE, profile_at, refused_classes
-from app.jobs.delivering import Delivery, begun
+from app.jobs.courses import begun
+from app.jobs.delivering import Delivery
 from app.jobs.job import SeriesJob
 from app.jobs.layout import StorageLayout
 from app.peer_settings import Destination, WebDestination

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.contracts import SpineVolume, VolumeResult
-from models.errors import NoSpineFound, PackError
+from models.errors import EngineRefusal, NoSpineFound, PackError
 from models.packs import ModelPack
 from models.spineps.engine import SPINEPS
 from tests.made_spineps import ComponentNetwork, made_pack, made_spine, volume_of
@@ -35,6 +35,15 @@ def engine(pack: ModelPack) -> SPINEPS:
 def result(engine: SPINEPS) -> VolumeResult:
     """The answer to the made spine as a scanner would store it: sagittal slices from the right."""
     return engine.segment(volume_of(made_spine(COUNT)))
+
+
+def test_a_volume_that_would_outgrow_the_memory_is_declined_before_it_is_made(engine: SPINEPS) -> None:
+    """Voxels of 50 × 50 × 50 mm by the header: the reason names them, and what they would become."""
+    volume = volume_of(made_spine(COUNT))
+    claimed = replace(volume, affine=volume.affine * np.array([50.0, 50.0, 50.0, 1.0]))
+
+    with pytest.raises(EngineRefusal, match=r"the voxels of the header are .* million \(.* GiB\)"):
+        engine.segment(claimed)
 
 
 def labels_in_lps(result: VolumeResult) -> dict[str, tuple[float, ...]]:

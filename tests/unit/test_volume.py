@@ -152,6 +152,22 @@ def test_uneven_slices_make_no_volume(tmp_path: Path) -> None:
         planned(datasets, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("spacing", "reason"),
+    [
+        ((4.0, 300.0, 300.0), "Pixel Spacing 300 × 300 mm makes a slice of 3.0 × 3.6 m, larger than any patient"),
+        ((4.0, 0.001, 1.0), "Pixel Spacing 0.001 × 1 mm is finer than any scanner's"),
+        ((10_000.0, 1.0, 1.0), "neighbouring slices lie 10000.0 mm apart"),
+    ],
+)
+def test_a_spacing_that_no_scanner_has_makes_no_volume(
+    spacing: tuple[float, float, float], reason: str, tmp_path: Path
+) -> None:
+    """It would be resampled to more voxels than there is memory for; the sentence names the value."""
+    with pytest.raises(VolumeError, match=reason):
+        planned(made_mr(voxels(), oblique((0, 0, 0), spacing)), tmp_path)
+
+
 def test_slices_offset_within_their_plane_make_no_volume(tmp_path: Path) -> None:
     """A sheared stack is no box of voxels."""
     datasets = made_mr(voxels())
