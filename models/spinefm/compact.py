@@ -17,9 +17,9 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models.resnet import BasicBlock, ResNet
 
 from models.spinefm.detection import Detection, DetectionKind
+from models.spinefm.narrow_resnet import NarrowResNet
 from models.spinefm.views import Field, View, around
 
 KINDS: tuple[DetectionKind, ...] = ("vertebra", "C2", "S1")
@@ -210,16 +210,7 @@ class CompactClassifier(nn.Module):
     def __init__(self, *, width: int = 24, window: int = 48) -> None:
         super().__init__()
         self.normalise = LocalNormalisation(window)
-        self.resnet = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=len(DETECTOR_CLASSES))
-        planes = [width, width, 2 * width, 3 * width, 4 * width]
-        self.resnet.conv1 = nn.Conv2d(1, planes[0], 5, 2, 2, bias=False)
-        self.resnet.bn1 = nn.BatchNorm2d(planes[0])
-        for k in range(1, 5):
-            self.resnet.inplanes = planes[k - 1]
-            setattr(
-                self.resnet, f"layer{k}", self.resnet._make_layer(BasicBlock, planes[k], 1, stride=1 if k == 1 else 2)
-            )
-        self.resnet.fc = nn.Linear(planes[-1], len(DETECTOR_CLASSES))
+        self.resnet = NarrowResNet([width, width, 2 * width, 3 * width, 4 * width], len(DETECTOR_CLASSES))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, S, S) in 0–1, three equal channels → class logits (B, 4)."""

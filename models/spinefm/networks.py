@@ -17,13 +17,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
-from torchvision import models as torchvision_models
-from torchvision.models.detection import maskrcnn_resnet50_fpn
 
 from models.errors import PackError
 from models.packs import ModelPack, read_weights
 from models.spinefm.detection import Detection
-from models.spinefm.medsam import MedsamConfig, build_medsam
 
 SOFT_MASK = 0.9  # a pixel of Mask R-CNN's soft mask belongs to the body above this
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -103,12 +100,16 @@ def _first_region(score: float, mask: NDArray[np.bool_]) -> Detection | None:
 
 def build_maskrcnn(**options: Any) -> nn.Module:
     """Build torchvision's Mask R-CNN with the published heads, with random weights."""
+    from torchvision.models.detection import maskrcnn_resnet50_fpn  # noqa: PLC0415 - seconds of import
+
     network: nn.Module = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2, **options)
     return network
 
 
 def build_resnet(kind: str, classes: int) -> nn.Module:
     """Build a classifier of torchvision with random weights."""
+    from torchvision import models as torchvision_models  # noqa: PLC0415 - seconds of import
+
     network: nn.Module = getattr(torchvision_models, kind)(weights=None, num_classes=classes)
     return network
 
@@ -162,6 +163,8 @@ def _detector(entry: Mapping[str, Any], min_score: float) -> Any:
 def _segmenter(entry: Mapping[str, Any]) -> Any:
     if entry["kind"] != "medsam":
         return _compact(entry, "CompactSegmenter")
+    from models.spinefm.medsam import MedsamConfig, build_medsam  # noqa: PLC0415 - imports torchvision
+
     if "variant" in entry:
         return build_medsam(entry["variant"])
     hyper = dict(entry.get("hyper", {}))
