@@ -1,5 +1,6 @@
 """The engine process: holds the networks and runs one series after the other for the worker that started it."""
 
+import ctypes
 import json
 import os
 import queue
@@ -37,6 +38,13 @@ def serve_engine(make_runner: Callable[[], Runner]) -> None:
         request = json.loads(lines.get())
         targets = {name: Path(folder) for name, folder in request["targets"].items()}
         _tell(answers, _run(runner, Path(request["source"]), targets))
+        give_memory_back()
+
+
+def give_memory_back() -> None:
+    """Return what the allocator kept of a series to the machine; another C library than glibc has no such call."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _run(runner: Runner, source: Path, targets: dict[str, Path]) -> dict[str, str]:
