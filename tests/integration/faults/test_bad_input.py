@@ -73,6 +73,8 @@ class Sender:
         context_id = contexts[instance.transfer_syntax].context_id
         assert context_id is not None
         association._reactor_checkpoint.clear()
+        while not association._is_paused:  # else the association's own thread may take the answer
+            time.sleep(0.0001)
         try:
             association.dimse.send_msg(request, context_id)
             limit = time.monotonic() + ANSWER_WITHIN_S
