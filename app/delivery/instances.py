@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from app.delivery.destinations import Fate
 
+# What pydicom raises where the pixels of a file cannot be brought into another encoding.
+ENCODING_FAULTS = (ValueError, AttributeError, NotImplementedError, RuntimeError)
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
@@ -52,3 +54,14 @@ def _read_instance(path: Path) -> InstanceToSend | None:
         )
     except (InvalidDicomError, AttributeError):
         return None
+
+
+def decompressed(instance: InstanceToSend) -> Dataset:
+    """Return an instance with the same pixels uncompressed: it is the same instance, so it keeps its UID.
+
+    Raises:
+        ValueError, AttributeError, NotImplementedError, RuntimeError: see `ENCODING_FAULTS`.
+    """
+    data_set = dcmread(instance.path)
+    data_set.decompress(generate_instance_uid=False)
+    return data_set

@@ -12,7 +12,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from app.delivery.association import ANSWER_TIMEOUT_S, Peer, associate, why_not
 from app.delivery.destinations import Fate, fate_of_status
-from app.delivery.instances import InstanceOutcome, InstanceToSend
+from app.delivery.instances import ENCODING_FAULTS, InstanceOutcome, InstanceToSend, decompressed
 
 MAXIMUM_CONTEXTS = 128  # PS3.8 section 9.3.2.2: identifiers are the odd numbers from 1 to 255
 _UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -101,7 +101,7 @@ def _store_one(association: Association, instance: InstanceToSend, peer: Peer, m
         return InstanceOutcome(uid, Fate.REFUSED, f"{peer.ae_title} accepts no presentation context for {name}")
     try:
         data_set = _encoded_for(instance, accepted)
-    except (ValueError, AttributeError, NotImplementedError, RuntimeError) as fault:
+    except ENCODING_FAULTS as fault:
         reason = f"cannot be encoded in a transfer syntax that {peer.ae_title} accepts ({type(fault).__name__})"
         return InstanceOutcome(uid, Fate.REFUSED, reason)
     try:
@@ -117,8 +117,6 @@ def _store_one(association: Association, instance: InstanceToSend, peer: Peer, m
 
 
 def _encoded_for(instance: InstanceToSend, accepted: set[UID]) -> Dataset:
-    data_set = dcmread(instance.path)
     if instance.transfer_syntax.is_compressed and instance.transfer_syntax not in accepted:
-        # The same pixels in another encoding are the same instance, so it keeps its UID.
-        data_set.decompress(generate_instance_uid=False)
-    return data_set
+        return decompressed(instance)
+    return dcmread(instance.path)

@@ -3,15 +3,16 @@
 A server may answer 200 and have stored nothing, so the answer's body decides (PS3.18 section 10.5).
 """
 
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from io import BytesIO
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 
 from app.delivery.destinations import Fate, fate_of_status
 from app.delivery.dicom_web_records import Record, records_of
-from app.delivery.instances import InstanceOutcome, InstanceToSend
+from app.delivery.instances import ENCODING_FAULTS, InstanceOutcome, InstanceToSend, decompressed
 from app.delivery.web import DENIED_WORDS, WebAnswer, WebFault, ask
 from app.peer_settings import WebDestination
 
@@ -57,7 +58,7 @@ def store_over_web(
     for instance in instances:
         if not away:
             try:
-                fate, words = _fate(_post(instance, destination), instance.sop_instance_uid)
+                fate, words = _store_one(instance, destination)
             except WebFault as fault:
                 away = str(fault)
         if away:
@@ -85,25 +86,39 @@ def query_over_web(instances: Sequence[InstanceToSend], destination: WebDestinat
     return frozenset(kept & {each.sop_instance_uid for each in instances})
 
 
-def _post(instance: InstanceToSend, destination: WebDestination) -> WebAnswer:
+def _store_one(instance: InstanceToSend, destination: WebDestination) -> tuple[Fate, str]:
+    with instance.path.open("rb") as content:
+        fate, words = _fate(_post(instance, destination, content), instance.sop_instance_uid)
+    if fate is not Fate.REFUSED or not instance.transfer_syntax.is_compressed:
+        return fate, words
+    # The server may not know the transfer syntax; STOW-RS has no negotiation that would have told.
+    plain = BytesIO()
+    try:
+        decompressed(instance).save_as(plain, enforce_file_format=True)
+    except ENCODING_FAULTS:
+        return fate, words
+    return _fate(_post(instance, destination, plain), instance.sop_instance_uid)
+
+
+def _post(instance: InstanceToSend, destination: WebDestination, content: BinaryIO) -> WebAnswer:
     boundary = uuid.uuid4().hex
     head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode("ascii")
     tail = f"\r\n--{boundary}--\r\n".encode("ascii")
-    size = len(head) + instance.path.stat().st_size + len(tail)
+    size = len(head) + content.seek(0, os.SEEK_END) + len(tail)
     headers = {
         "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
         "Content-Length": str(size),
         "Accept": JSON,
     }
     path = f"/studies/{instance.study_instance_uid}"
-    return ask(destination, "POST", path, headers=headers, body=_pieces(head, instance.path, tail))
+    return ask(destination, "POST", path, headers=headers, body=_pieces(head, content, tail))
 
 
-def _pieces(head: bytes, file: Path, tail: bytes) -> Iterator[bytes]:
+def _pieces(head: bytes, content: BinaryIO, tail: bytes) -> Iterator[bytes]:
     yield head
-    with file.open("rb") as content:
-        while piece := content.read(CHUNK):
-            yield piece
+    content.seek(0)
+    while piece := content.read(CHUNK):
+        yield piece
     yield tail
 
 

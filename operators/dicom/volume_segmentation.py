@@ -28,7 +28,13 @@ from operators.dicom.provenance import (
     result_keywords,
     series_description,
 )
-from operators.dicom.segments import ENCODING_OF, describe_segment, fix_dimension_organization, put_background_last
+from operators.dicom.segments import (
+    ENCODING_OF,
+    TRANSFER_SYNTAX_OF,
+    describe_segment,
+    fix_dimension_organization,
+    put_background_last,
+)
 from operators.dicom.structure_codes import concept_of
 from operators.dicom.volume import SliceStack
 
@@ -103,6 +109,7 @@ def _build(
         content_creator_name="Spondyl^",
         series_description=series_description(title, algorithm),
         omit_empty_frames=True,
+        transfer_syntax_uid=TRANSFER_SYNTAX_OF[profile],
         **result_keywords(source, algorithm, kind=part, profile=profile),
     )
     add_provenance(result, source, algorithm)

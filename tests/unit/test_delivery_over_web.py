@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from app.delivery.destinations import Fate
 from app.delivery.instances import InstanceToSend, read_instances
@@ -96,6 +98,29 @@ def test_an_instance_that_the_answer_names_is_stored(instances: tuple[InstanceTo
     assert body.startswith(b"--" + boundary) and body.endswith(b"--" + boundary + b"--\r\n")
     assert instances[0].path.read_bytes() in body
     assert dcmread(instances[0].path).SOPInstanceUID == outcome.sop_instance_uid
+
+
+def test_what_is_refused_compressed_is_sent_once_more_without(tmp_path: Path) -> None:
+    """STOW-RS has no negotiation: a server that answers 415 may take the same instance uncompressed."""
+    compressed = made_dx(np.eye(8), study="web")
+    compressed.compress(RLELossless, generate_instance_uid=False)
+    compressed.save_as(tmp_path / "instance.dcm", enforce_file_format=True)
+    instances = read_instances([tmp_path / "instance.dcm"])
+    with serving(415, {}) as server:
+        (outcome,) = store_over_web(instances, destination(server))
+
+    assert outcome.fate is Fate.REFUSED
+    first, second = (_sent(body) for _, _, body in server.requests)
+    assert [each.file_meta.TransferSyntaxUID for each in (first, second)] == [RLELossless, ExplicitVRLittleEndian]
+    assert first.SOPInstanceUID == second.SOPInstanceUID
+    assert np.array_equal(first.pixel_array, second.pixel_array)
+
+
+def _sent(body: bytes) -> Dataset:
+    """Return the instance in the one part of a request."""
+    head, _, rest = body.partition(b"\r\n\r\n")
+    boundary = head.partition(b"\r\n")[0]
+    return dcmread(BytesIO(rest.rpartition(b"\r\n" + boundary)[0]))
 
 
 def as_xml(sequence: str, uid: str, reason: int | None = None) -> bytes:

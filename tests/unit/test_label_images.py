@@ -56,7 +56,7 @@ def corners(level: str, left: float, top: float, right: float, bottom: float) ->
 
 @pytest.mark.parametrize("profile", ["standard", "ohif"])
 def test_a_segmentation_comes_back_as_it_was_written_in_either_encoding(tmp_path: Path, profile: Profile) -> None:
-    """BINARY and LABELMAP: the same voxels, the Segment Labels as levels, no spacing without a Frame of Reference."""
+    """BINARY and LABELMAP: the same voxels, the Segment Labels as levels, no spacing where nobody knows it."""
     _, seg = segmentation(three_blocks(), profile=profile)
     seg.save_as(tmp_path / "result")
 

@@ -7,13 +7,27 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, SegmentationStorage
+from pydicom.uid import (
+    UID,
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SegmentationStorage,
+)
 
 from operators.dicom.label_images.contracts import LabelImage, LabelImageError, canonical_level
 
 LABEL_MAP_SEGMENTATION_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
 """Supplement 243; pydicom 3.0 has no name for it."""
 SEGMENTATION_SOP_CLASSES = frozenset({SegmentationStorage, LABEL_MAP_SEGMENTATION_STORAGE})
+
+_PROJECTIONS = frozenset(
+    {
+        ComputedRadiographyImageStorage,
+        DigitalXRayImageStorageForPresentation,
+        DigitalXRayImageStorageForProcessing,
+    }
+)
 
 _GRID_TOLERANCE = 0.1
 """Share of the slice spacing by which a frame may lie off the regular grid."""
@@ -27,7 +41,8 @@ def read_segmentation(path: Path) -> LabelImage:
     the file holds: slices beyond them, which an encoder may leave out as empty, are not there.
 
     The distance of slices is Spacing Between Slices where given, else the smallest gap between two frames.
-    Spacing is given back only where a Frame of Reference says that it is meant in the patient.
+    Spacing is given back only where a Frame of Reference says that it is meant in the patient, and not where it is
+    the nominal one of a radiograph.
 
     Raises:
         LabelImageError: no Segmentation, another Segmentation Type, or slices that are on no regular grid.
@@ -123,8 +138,14 @@ def _spacing(dataset: Dataset, slice_spacing: float | None, slices: int) -> tupl
         return None
     rows, columns = (float(value) for value in measures.PixelSpacing)
     if slices == 1:
-        return rows, columns
+        return None if rows == columns == 1.0 and _is_of_projection(dataset) else (rows, columns)
     return (slice_spacing, rows, columns) if slice_spacing else None
+
+
+def _is_of_projection(dataset: Dataset) -> bool:
+    """Say whether a Segmentation is of a radiograph: one whose spacing nobody knows has the nominal 1 × 1 instead."""
+    sources = dataset.get("SourceImageSequence") or ()
+    return any(source.get("ReferencedSOPClassUID") in _PROJECTIONS for source in sources)
 
 
 def _affine(dataset: Dataset, slice_spacing: float | None) -> NDArray[np.float64] | None:
