@@ -40,6 +40,8 @@ class FoundStructure:
     level: the level (`C3`), or None where the numbering is unknown.
     confidence: 0–1.
     centroid_px: (x, y) of the mask's centre of mass on the source grid.
+    stretch: which stretch of the spine it belongs to, from the top: two neighbours of one stretch are neighbours in
+        the spine; between two stretches vertebrae may not have been found.
     """
 
     segment_number: int
@@ -47,6 +49,7 @@ class FoundStructure:
     level: str | None
     confidence: float
     centroid_px: tuple[float, float]
+    stretch: int = 1
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class RadiographResult:
 
     labelmap: (rows, columns) uint16 on the source grid, 0 = background, else Segment Number.
     structures: from the top of the spine downwards.
-    numbering: `landmark` (C2 or S1 was seen, and the names have a probability of 0.8), `assumed` (0.5) or `unknown`.
+    numbering: `landmark` (C2 or S1 was seen, and the names have a probability of 0.8), `assumed` (0.5) or `unknown`; of
+        several stretches the least that holds for all of them.
     scale: a sentence that says where the patch size came from.
     warnings: what the engine doubts, a sentence each.
     timings_s: seconds per phase.

@@ -1,13 +1,15 @@
 """SpineFM: a lateral radiograph in, its vertebrae by level out, or a refusal with the reason.
 
 Detect on the whole image, choose three neighbours, refine them, walk up and down, finish the masks, name the levels.
+Large flat borders are cut off first; an image taller than a single exposure is searched in windows as well, and each
+stretch of the spine that shows up goes the same way in a view of its own.
 
 Source: Simons & Papież, "SpineFM" (2024).
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from models.contracts import FoundStructure, RadiographImage, RadiographResult
 from models.device import choose_device
 from models.errors import NoSpineFound
 from models.packs import ModelPack
+from models.spinefm.borders import exposed, exposed_field, is_large
 from models.spinefm.config import SpineFMConfig, read_config
 from models.spinefm.detection import Detection, DetectionKind
 from models.spinefm.eyes import Eyes, Vertebra
@@ -29,7 +32,10 @@ from models.spinefm.patches import Point
 from models.spinefm.plausibility import implausible
 from models.spinefm.scale import Scale, resolve_scale
 from models.spinefm.start import Triple, is_one_line, order_along_spine, order_downwards, runs_of_three
+from models.spinefm.stretches import Stretch, chosen, on_image, put_together
+from models.spinefm.views import Field
 from models.spinefm.walk import Chain, Ending, leading_class, walk
+from models.spinefm.windows import may_be_tall, stretches, views_of
 
 Progress = Callable[[str, float], None]
 FEWEST = 3  # fewer vertebrae than this are no spine
@@ -79,7 +85,53 @@ class SpineFM:
 
         Raises: NoSpineFound with the reason when no spine is in view.
         """
-        report = progress or (lambda _phase, _done: None)
+        report = progress or _nothing
+        field, shape = exposed_field(image.pixels), image.pixels.shape
+        if is_large(field, shape):
+            within = replace(image, pixels=exposed(image.pixels, field))
+            result = on_image(self._segment_exposed(within, report), field, shape)
+        else:
+            result = self._segment_exposed(image, report)
+        report("done", 1.0)
+        return result
+
+    def _segment_exposed(self, image: RadiographImage, report: Progress) -> RadiographResult:
+        """Segment a radiograph without large borders: as a whole, and where it is tall in windows."""
+        from_afar, refusal = None, None
+        try:
+            from_afar = self._segment_view(image, report)
+        except NoSpineFound as error:
+            refusal = error
+        nearer = None
+        if may_be_tall(image, from_afar):
+            nearer = self._segment_in_windows(image, report)
+        if nearer is not None and (from_afar is None or len(nearer.structures) >= len(from_afar.structures)):
+            return nearer
+        if from_afar is None:
+            raise refusal or NoSpineFound("no spine is in view")
+        return from_afar
+
+    def _segment_in_windows(self, image: RadiographImage, report: Progress) -> RadiographResult | None:
+        """Segment each stretch of the spine that the windows of a tall radiograph show; None where they show none."""
+        report("windows", 0.9)
+        detector, shape = self.networks.detector, image.pixels.shape
+        found: list[Stretch] = []
+        for stretch in stretches(image, detector.detect, min_score=self.config.walk.detector):
+            seen = [any(known.covers(detection.centroid_px) for known in found) for detection in stretch]
+            if 2 * sum(seen) > len(seen):
+                continue
+            for field in views_of(stretch, shape):
+                # The header's region is that of the whole image; in a view it is for the bodies' size to tell.
+                view = replace(image, pixels=_cut(image.pixels, field), body_region=None)
+                try:
+                    found.append(Stretch(field, self._segment_view(view, _nothing, is_whole=False)))
+                except NoSpineFound:
+                    continue
+        kept = chosen(found)
+        return put_together(kept, shape) if kept else None
+
+    def _segment_view(self, image: RadiographImage, report: Progress, *, is_whole: bool = True) -> RadiographResult:
+        """Segment what is in one view of the detector. is_whole: whether the image's edges are the radiograph's."""
         clock = Clock()
         report("detect", 0.0)
         detections = tuple(
@@ -101,9 +153,7 @@ class SpineFM:
         )
         clock.lap("walk")
         report("finish", 0.9)
-        result = self._finish(begun, chain, clock)
-        report("done", 1.0)
-        return result
+        return self._finish(begun, chain, clock, is_whole=is_whole)
 
     def _begin(self, image: RadiographImage, detections: tuple[Detection, ...]) -> Begun:
         """Refine the likeliest three neighbours that really are three vertebrae in a line."""
@@ -139,18 +189,21 @@ class SpineFM:
         """How many of a start the classifier takes for background."""
         return sum(leading_class(vertebra, self.config.classes) == "background" for vertebra in start)
 
-    def _finish(self, begun: Begun, chain: Chain, clock: Clock) -> RadiographResult:
+    def _finish(self, begun: Begun, chain: Chain, clock: Clock, *, is_whole: bool) -> RadiographResult:
         settings, size = self.config.walk, begun.eyes.image_size
         whole = finish([v.mask for v in chain.vertebrae], size, threshold=settings.final, smoothing=settings.smoothing)
         vertebrae, finished = _without_empty(chain.vertebrae, whole)
         margin = 1 + int(EDGE_SHARE * begun.scale.body_px)
         cut = [_edges_touched(finished.labelmap == number, margin) for number in range(1, len(vertebrae) + 1)]
+        if not is_whole:  # the spine runs on beyond the view, and what its edge cuts has no outline
+            vertebrae, finished = _kept(vertebrae, finished, [index for index, sides in enumerate(cut) if not sides])
+            cut = [()] * len(vertebrae)
         numbered = number_chain(
             self._evidence(vertebrae, begun),
             threshold=settings.landmark,
             region=begun.scale.region,
-            cut_above=bool(cut) and "upper" in cut[0],
-            cut_below=bool(cut) and "lower" in cut[-1],
+            cut_above=not is_whole or (bool(cut) and "upper" in cut[0]),
+            cut_below=not is_whole or (bool(cut) and "lower" in cut[-1]),
             certain=self._certain(vertebrae, finished),
             steps=_steps(vertebrae, begun.scale.body_px),
         )
@@ -231,6 +284,14 @@ def _steps(vertebrae: Sequence[Vertebra], body_px: float) -> list[float]:
     return [math.dist(a, b) / body_px for a, b in zip(centroids, centroids[1:], strict=False)]
 
 
+def _nothing(_phase: str, _done: float) -> None:
+    """Tell nobody."""
+
+
+def _cut(pixels: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
+    return pixels[field.top : field.top + field.rows, field.left : field.left + field.columns]
+
+
 def likely_starts(detections: Sequence[Detection], max_turn_degrees: float) -> tuple[Triple, ...]:
     """The runs of three neighbours in a line, from the top each: even ones first, then by score."""
     runs = (*runs_of_three(order_along_spine(detections)), *runs_of_three(order_downwards(detections)))
@@ -266,9 +327,13 @@ def _kinds_seen(centroids: Sequence[Point], detections: Sequence[Detection], bod
 
 def _without_empty(vertebrae: Sequence[Vertebra], finished: Finished) -> tuple[list[Vertebra], Finished]:
     """Leave out vertebrae of whose masks nothing is left."""
-    kept = [index for index, share in enumerate(finished.probabilities) if share > 0]
-    labelmap = _renumbered(finished.labelmap, kept)
-    return [vertebrae[i] for i in kept], Finished(labelmap, tuple(finished.probabilities[i] for i in kept))
+    return _kept(vertebrae, finished, [index for index, share in enumerate(finished.probabilities) if share > 0])
+
+
+def _kept(vertebrae: Sequence[Vertebra], finished: Finished, members: Sequence[int]) -> tuple[list[Vertebra], Finished]:
+    """The members, 0-based, of a chain and their masks."""
+    labelmap = _renumbered(finished.labelmap, members)
+    return [vertebrae[i] for i in members], Finished(labelmap, tuple(finished.probabilities[i] for i in members))
 
 
 def _renumbered(labelmap: NDArray[np.uint16], members: Sequence[int]) -> NDArray[np.uint16]:

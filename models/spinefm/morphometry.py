@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -200,9 +201,11 @@ def _lordoses(outlines: Mapping[str, BodyOutline | None], ruler: _Ruler) -> tupl
 
 def _axes(structures: Sequence[FoundStructure], scale: Points) -> list[Points]:
     """Return the direction of the spine at each structure, towards the feet, from its neighbours' centroids."""
-    centroids = np.array([structure.centroid_px for structure in structures], dtype=np.float64).reshape(-1, 2) * scale
-    last = len(centroids) - 1
-    axes = [centroids[min(i + 1, last)] - centroids[max(i - 1, 0)] for i in range(len(centroids))]
+    axes = []
+    for _, stretch in groupby(structures, key=lambda structure: structure.stretch):
+        centroids = np.array([structure.centroid_px for structure in stretch], dtype=np.float64) * scale
+        last = len(centroids) - 1
+        axes += [centroids[min(i + 1, last)] - centroids[max(i - 1, 0)] for i in range(len(centroids))]
     return [axis if np.any(axis) else np.array([0.0, 1.0]) for axis in axes]
 
 

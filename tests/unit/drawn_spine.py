@@ -19,7 +19,7 @@ from models.spinefm.detection import Detection, DetectionKind
 from models.spinefm.networks import Networks
 
 VERTEBRA, C2, S1 = 0.6, 0.8, 0.9
-TISSUE = 0.1
+TISSUE, GRAIN = 0.1, 0.05  # every other pixel is brighter by the grain: tissue is no flat border
 CLASSES = ("background", "vertebra", "C2", "S1")
 BODY = (20, 26)  # rows, columns: the size is 22.8 px
 STEP = 30
@@ -46,7 +46,7 @@ def draw_spine(
 
     top, bottom: `C2` and `S1` make the first and the last a landmark. Bodies may reach over the image's edge.
     """
-    pixels = np.full(size, TISSUE, dtype=np.float32)
+    pixels = (TISSUE + GRAIN * (np.indices(size).sum(axis=0) % 2)).astype(np.float32)
     centroids = []
     for index in range(count):
         y = first_y + index * STEP

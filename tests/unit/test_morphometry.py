@@ -265,3 +265,23 @@ def test_a_speck_of_a_few_pixels_has_an_area_and_nothing_else() -> None:
 
     assert vertebra.area.value == 25
     assert vertebra.middle_height is None
+
+
+def test_a_body_at_the_end_of_a_stretch_stands_as_its_own_stretch_does() -> None:
+    """The next one may be a whole thorax away, and to the side: what lies across a gap is no neighbour."""
+    upright = body(50, 38, 38)
+    places = {"C6": (80.5, 50.5), "C7": (80.5, 110.5), "L1": (420.5, 250.5), "L2": (420.5, 310.5)}
+    masks = {level: drawn(upright + np.array(place), (380, 500)) for level, place in places.items()}
+    labelmap = np.zeros((380, 500), np.uint16)
+    for number, mask in enumerate(masks.values(), start=1):
+        labelmap[mask] = number
+    structures = [
+        FoundStructure(number, level, level, 1.0, place, stretch=1 + (number > 2))
+        for number, (level, place) in enumerate(places.items(), start=1)
+    ]
+
+    spine = measure_spine(labelmap, structures, facing="left")
+
+    for vertebra in spine.vertebrae:
+        assert vertebra.middle_height is not None
+        assert vertebra.middle_height.value == pytest.approx(38, abs=HEIGHT_TOLERANCE_PX)

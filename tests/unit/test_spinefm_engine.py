@@ -202,7 +202,7 @@ def test_what_lies_much_nearer_than_a_step_is_no_vertebra(step_ratio: tuple[floa
 def test_a_start_that_looks_like_c2_only_to_the_classifier_is_walked_beyond(second_opinion: bool, count: int) -> None:
     """The detector has its say on the three of the start as on those after them."""
     drawing = draw_spine(6, slope=0.0)
-    drawing.pixels[drawing.pixels > TISSUE] = VERTEBRA
+    drawing.pixels[drawing.pixels > 0.5] = VERTEBRA
     x, y = (round(value + 0.5) for value in drawing.centroids[2])
     drawing.pixels[y - 10 : y + 10, x - 13 : x + 13] = C2
     hesitant = replace(networks(), classifier=lambda patches: 0.1 * DrawnClassifier()(patches))
