@@ -113,6 +113,36 @@ def running_storescp(folder: Path, *options: str) -> Iterator[int]:
 
 
 @contextmanager
+def running_dcmqrscp(folder: Path) -> Iterator[int]:
+    """Run DCMTK's dcmqrscp with one storage area, and return its port."""
+    port = free_port()
+    (folder / "area").mkdir(parents=True)
+    lines = [
+        f"NetworkTCPPort = {port}",
+        "MaxPDUSize = 16384",
+        "MaxAssociations = 16",
+        "HostTable BEGIN",
+        "HostTable END",
+        "VendorTable BEGIN",
+        "VendorTable END",
+        "AETable BEGIN",
+        f"PACS {folder / 'area'} RW (200, 1024mb) ANY",
+        "AETable END",
+    ]
+    (folder / "dcmqrscp.cfg").write_text("\n".join([*lines, ""]))
+    with running_program(["dcmqrscp", "-c", str(folder / "dcmqrscp.cfg")], port, folder / "dcmqrscp.log"):
+        yield port
+
+
+@contextmanager
+def running_program(command: list[str], port: int, log: Path) -> Iterator[None]:
+    """Run a program that listens on a port of this machine."""
+    with _running(command, log):
+        wait_for_port(port)
+        yield
+
+
+@contextmanager
 def _running(command: list[str], log: Path) -> Iterator[None]:
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
