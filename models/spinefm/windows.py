@@ -19,10 +19,10 @@ Detect = Callable[[NDArray[np.float32]], Iterable[Detection]]
 # Single exposures are at most 430 mm high; views of training, 540 mm.
 TALL_MM = 600.0
 TALL_BODIES = 26.0  # an image of more body sizes was taller than all of training, whatever its pixels measure
-TALL_ASPECT = 1.6  # rows by columns, where nothing tells a size
+TALL_ASPECT = 1.8  # rows by columns, where nothing tells a size
 WINDOWS_MM = (450.0, 320.0, 220.0)
 # Of an uncalibrated image of 600 mm, or of a whole body of 1.9 m: some of these shares are as high as those windows.
-WINDOW_SHARES = (0.6, 0.42, 0.3, 0.21, 0.15, 0.11)
+WINDOW_SHARES = (0.55, 0.36, 0.24, 0.16)
 BODY_SHARES = (1 / 24, 1 / 7)  # of a window's edge: sizes of bodies that are believed in it
 SAME_BODY = 0.6  # of a body's size: detections nearer to each other are of one body
 NEIGHBOURS = 2.0  # body sizes between the centres of two that belong to one stretch

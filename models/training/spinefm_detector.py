@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.device import runs_half
 from models.phantom.anatomy import LEVEL_VALUE
 from models.phantom.radiograph import CUT
 from models.spinefm.compact import CORE, CompactDetector
@@ -81,7 +82,7 @@ class DetectorStep:
         self.network.train()
         examples = [draw_example(self.store, rng, self.network.size) for _ in range(self.batch)]
         image, classes, core = (torch.stack(c).to(self.device) for c in zip(*examples, strict=True))
-        with torch.autocast(self.device, torch.bfloat16):
+        with torch.autocast(self.device, torch.bfloat16, enabled=runs_half(torch.device(self.device))):
             logits = self.network(image[:, None].to(memory_format=torch.channels_last))
         valid = (classes != IGNORE).float()
         weights = torch.tensor([1.0, 2.0, 3.0, 3.0], device=self.device)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.device import runs_half
 from models.phantom.anatomy import LEVEL_VALUE
 from models.spinefm.compact import CompactClassifier, CompactSegmenter
 from models.training.scenes import SceneStore, TrainingScene, decoy, exposed
@@ -149,7 +150,7 @@ class PatchStep:
         patches, masks, views, kinds = self._batch(rng)
         image, mask = torch.stack(patches)[:, None].to(self.device), torch.stack(masks)[:, None].to(self.device)
         points = torch.full((len(patches), 1, 2), SEGMENTER_SIZE / 2, device=self.device)
-        with torch.autocast(self.device, torch.bfloat16):
+        with torch.autocast(self.device, torch.bfloat16, enabled=runs_half(torch.device(self.device))):
             logits, _ = self.segmenter(image.to(memory_format=torch.channels_last), points)
             guesses = self.classifier(torch.stack(views)[:, None].to(self.device))
         probability = logits.sigmoid()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.device import runs_half
 from models.phantom.mr import LEVEL_NAMES
 from models.phantom.mr_vertebra import SACRUM
 from models.training.spineps_scenes import MIRRORED, MrSceneStore, MrTrainingScene
@@ -171,7 +172,7 @@ class InstanceStep:
         structures = torch.stack([cutout.structures for cutout in cutouts]).to(self.device)
         target = torch.stack([cutout.target for cutout in cutouts]).to(self.device)
         one_hot = functional.one_hot(structures, CLASSES_IN).movedim(-1, 1).float()
-        with torch.autocast(self.device, torch.bfloat16):
+        with torch.autocast(self.device, torch.bfloat16, enabled=runs_half(torch.device(self.device))):
             logits = self.network(one_hot)
         logits = logits.float()
         entropy = functional.cross_entropy(logits, target, self.weights)

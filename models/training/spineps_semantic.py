@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.device import runs_half
 from models.training.spineps_scenes import (
     CLASS_OF_MIRRORED,
     CLASS_OF_STRUCTURE,
@@ -238,7 +239,7 @@ class SemanticStep:
         """The loss of given examples."""
         image = torch.stack([example.image for example in examples]).to(self.device)
         classes = torch.stack([example.classes for example in examples]).to(self.device)
-        with torch.autocast(self.device, torch.bfloat16):
+        with torch.autocast(self.device, torch.bfloat16, enabled=runs_half(torch.device(self.device))):
             outputs = self.network(image)
         total, first = torch.zeros((), device=self.device), 0.0
         for depth, (weight, logits) in enumerate(zip(DEEP_WEIGHTS, outputs, strict=False)):

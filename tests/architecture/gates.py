@@ -14,7 +14,7 @@ RUFF_CHECK = (str(TOOLS / "ruff"), "check", "--config", str(CONFIGURATION))
 RUFF_FORMAT = (str(TOOLS / "ruff"), "format", "--check", "--config", str(CONFIGURATION))
 MYPY = (str(TOOLS / "mypy"), "--config-file", str(CONFIGURATION), "--cache-dir", str(ROOT / ".mypy_cache"))
 LINT_IMPORTS = (str(TOOLS / "lint-imports"), "--no-cache", "--config", str(CONFIGURATION))
-PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", str(CONFIGURATION))
+PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-c", str(CONFIGURATION))
 
 
 def run_gate(*command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:

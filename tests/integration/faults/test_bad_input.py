@@ -48,7 +48,7 @@ CUT = -1  # what stands for a status where the association was ended instead
 STATUSES = {0x0000, 0xA700, 0xA900, 0xC000, 0x0117, CUT}
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless)
 UID_NAME = re.compile(
-    r"[0-9][0-9.]{0,63}(\.[0-9a-f]{12}(\.(conflict|replaced))?)?(\.dcm)?|[0-9a-f]{32}|[a-z][a-z0-9._-]*(\.[a-z]+)*"
+    r"[0-9][0-9.]{0,63}(\.[0-9a-f]{12}(\.(conflict|replaced))?)?(\.dcm)?|[0-9a-f]{32}(@[0-9a-f]{32})?|[a-z][a-z0-9._-]*(\.[a-z]+)*"
 )
 TEST_FILES = Path(pydicom.data.__file__).parent
 
