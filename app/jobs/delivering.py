@@ -8,7 +8,6 @@ How far each destination is lies in the job's folder (`app.jobs.delivery_journal
 steps are numbered in the order in which they begin, which that of several destinations at once is not.
 """
 
-import errno
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +36,7 @@ from app.jobs.json_only import told_plainly
 from app.jobs.layout import StorageLayout
 from app.jobs.queue import delivery_id
 from app.jobs.results import result_files
+from app.jobs.space import NO_ROOM
 from app.logs import get_logger
 from app.peer_settings import Destination, WebDestination
 from app.settings import Settings
@@ -249,6 +249,6 @@ def _what(course: Course) -> str:
 
 
 def _fault_words(fault: Exception, place: str) -> str:
-    if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(fault, OSError) and fault.errno in NO_ROOM:
         return "the disk of this node is full: make room, then it goes on by itself"
     return f"{type(fault).__name__} in {place}; the log has the way there"

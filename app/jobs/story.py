@@ -14,6 +14,7 @@ EVENT_WORDS = {
     "came_again": "came again from {sender} ({instances} instances); nothing new was in it",
     "conflict": "{instances} other images came under SOP Instance UIDs of this series; they are in its folder `aside`",
     "engine_began": "the engine began, at {worker}",
+    "waits_for_room": "the disk is full; the job goes on by itself once there is room",
     "engine_lost": "at {worker}: {reason}",
     "delivery_tried": "{words}",
     "retried_by_administrator": "put back into the queue by an administrator",

@@ -6,7 +6,7 @@ deliver_results   in delivering.py
 
 import shutil
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
@@ -16,7 +16,7 @@ from typing import Any
 from dbos import DBOS
 
 from app.delivery.destinations import needed_profiles
-from app.jobs.claim import claim_of_this_work
+from app.jobs.claim import Claim, claim_of_this_work
 from app.jobs.delivering import Delivery, Record
 from app.jobs.ending import Ending, read_ending, write_ending
 from app.jobs.history import note
@@ -26,6 +26,7 @@ from app.jobs.layout import PRIVATE_FOLDER, StorageLayout
 from app.jobs.lineage import lineage_lock, read_lineage
 from app.jobs.queue import DELIVERY_WORKFLOW, PROCESSING_WORKFLOW, enqueue_options
 from app.jobs.results import EngineLost, Runner, check_results
+from app.jobs.space import NO_ROOM, is_full, wait_for_room
 from app.jobs.versions import mark_version, read_sent, write_sent
 from app.logs import get_logger
 from app.settings import Settings
@@ -105,6 +106,9 @@ class _Processing:
         if kept < job.instance_count:
             words = f"{kept} of {job.instance_count} instances" if kept else "The instances"
             return _record(JobState.FAILED, f"{words} are {'' if kept else 'no longer '}kept: route the series again.")
+        return self._with_room(job, claim, lambda: self._make(job, source, claim))
+
+    def _make(self, job: SeriesJob, source: Path, claim: Claim) -> Record:
         making = self._layout.job_making(job.job_id) / str(DBOS.executor_id)
         shutil.rmtree(making, ignore_errors=True)
         targets = {profile: making / profile for profile in self._profiles}
@@ -118,6 +122,21 @@ class _Processing:
         making.rename(output)
         shutil.rmtree(self._layout.job_making(job.job_id), ignore_errors=True)
         return record
+
+    def _with_room(self, job: SeriesJob, claim: Claim, work: Callable[[], Record]) -> Record:
+        """Do a piece of work; where the disk was too full for it, do it again once there is room."""
+        while True:
+            record = None
+            try:
+                record = work()
+            except OSError as fault:
+                if fault.errno not in NO_ROOM:
+                    raise
+            if record is not None and (record["state"] != JobState.FAILED or not is_full(self._layout.root)):
+                return record
+            log.warning("disk_full", job=job.job_id, reason="the job goes on by itself once there is room")
+            note(self._layout, job.job_id, "waits_for_room")
+            wait_for_room(self._layout.root, claim)
 
     def _ask_engine(self, job: SeriesJob, source: Path, targets: Mapping[str, Path]) -> Record:
         try:
@@ -138,6 +157,9 @@ class _Processing:
     def verify(self, job: SeriesJob, sentence: str) -> Record:
         """Look at the results of every encoding, and put down what is about to leave the node."""
         claim = claim_of_this_work()
+        return self._with_room(job, claim, lambda: self._look_at_results(job, sentence, claim))
+
+    def _look_at_results(self, job: SeriesJob, sentence: str, claim: Claim) -> Record:
         outputs = [self._layout.job_output(job.job_id, profile) for profile in self._profiles]
         try:
             for output in outputs:

@@ -18,10 +18,14 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from app.delivery.association import Peer, echo
+from app.delivery.receiver import Receiver
+from app.jobs.job import JobState
+from app.jobs.queries import show_job
+from app.jobs.story import tell
 from app.peer_settings import Limits
 from app.serve import Node
 from tests.made_dicom import made_dx
-from tests.node import gateway_port, node_settings, running_node, wait_for
+from tests.node import destination, gateway_port, jobs_of, node_settings, running_node, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -148,6 +152,39 @@ def test_a_disk_that_fills_up_in_the_middle_of_an_instance_leaves_nothing_half(s
     assert (kept, declined, after) == (0x0000, 0xA700, 0x0000)
     assert len(files) == 2
     assert files[1] > 2 << 20
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="no mount here")
+def test_a_job_whose_results_find_no_room_goes_on_once_there_is_some(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's write fails: the job waits and says so, nothing half is delivered, and nobody has to retry it."""
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    (gate / "hold").touch()
+    monkeypatch.setenv("CAPTURE_GATE", str(gate))
+    filler = small_disk / "filler"
+    with Receiver(tmp_path / "received", "PACS") as receiver:
+        settings = node_settings(small_disk / "storage", destination(receiver.port))
+        node = settings.node.model_copy(update={"limits": Limits(minimum_free_mib=0)})
+        with running_node(settings.model_copy(update={"node": node})) as running:
+            assert store(running, 1, 1024) == 0x0000
+            wait_for(lambda: any(gate.glob("begun-*")), "the engine begins")
+            filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - (1 << 20)))
+            (gate / "hold").unlink()
+            wait_for(lambda: any("the disk is full" in line for line in _story(running)), "the job waits for room")
+            states = [status.state for status in jobs_of(running)]
+            early = list((tmp_path / "received").rglob("*.dcm"))
+            filler.unlink()
+            wait_for(lambda: [each.state for each in jobs_of(running)] == [JobState.DELIVERED], "delivered by itself")
+
+    assert states == [JobState.PROCESSING]
+    assert early == []
+    assert len(list((tmp_path / "received").rglob("*.dcm"))) == 1
+
+
+def _story(node: Node) -> list[str]:
+    return [line for status in jobs_of(node) for line in tell(show_job(node.settings, status.job.job_id))]
 
 
 def test_ten_thousand_probes_leave_no_memory_behind(gateway: Node) -> None:
