@@ -64,6 +64,8 @@ def _relabelled(dataset: Dataset) -> None:
 
 
 def _emptied(dataset: Dataset) -> None:
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        dataset.decompress(generate_instance_uid=False)
     dataset.PixelData = bytes(len(dataset.PixelData))
 
 
