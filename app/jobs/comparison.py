@@ -19,7 +19,7 @@ from app.jobs.job import FINAL_STATES, JOB_ID, JobState, MalformedJob, SeriesJob
 from app.jobs.keeping import SAFE_PROOFS, kept
 from app.jobs.layout import StorageLayout, replace_durably
 from app.jobs.queue import JobQueue, JobStatus
-from app.jobs.versions import read_sent
+from app.jobs.sent_instances import read_sent
 from app.logs import get_logger
 
 MOST_TOLD = 5  # oddities in a sentence; the log has all

@@ -6,45 +6,18 @@ ones keep the Series Numbers, end their Series Description with the version, and
 its Predecessor Documents Sequence (PS3.3 C.17.2.3). Results that are the same as before are not sent again.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 
 from pydicom import Dataset, dcmread, dcmwrite
 
-from app.jobs.layout import SENT_RECORD, StorageLayout, replace_durably
 from app.jobs.results import result_files
+from app.jobs.sent_instances import SentInstance
 from operators.files import write_whole
 
 LONGEST_DESCRIPTION = 64  # VR LO, PS3.5 section 6.2
 REPORT = "SR"
-
-
-@dataclass(frozen=True)
-class SentInstance:
-    """A result that was handed to the delivery."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    series_instance_uid: str
-    modality: str
-
-
-def read_sent(layout: StorageLayout, job_id: str) -> tuple[SentInstance, ...]:
-    """Return the results that a job has handed to its delivery; none where it has not come so far."""
-    try:
-        content = json.loads((layout.job_folder(job_id) / SENT_RECORD).read_text("ascii"))
-    except FileNotFoundError:
-        return ()
-    return tuple(SentInstance(**entry) for entry in content)
-
-
-def write_sent(layout: StorageLayout, job_id: str, sent: Sequence[SentInstance]) -> None:
-    """Put on the disk which results a job is about to send."""
-    content = json.dumps([asdict(each) for each in sent])
-    replace_durably(layout.job_folder(job_id) / SENT_RECORD, content.encode("ascii"))
 
 
 def mark_version(outputs: Sequence[Path], version: int, earlier: Sequence[SentInstance]) -> tuple[SentInstance, ...]:

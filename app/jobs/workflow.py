@@ -26,8 +26,9 @@ from app.jobs.layout import PRIVATE_FOLDER, StorageLayout
 from app.jobs.lineage import lineage_lock, read_lineage
 from app.jobs.queue import DELIVERY_WORKFLOW, PROCESSING_WORKFLOW, enqueue_options
 from app.jobs.results import EngineLost, Runner, check_results
+from app.jobs.sent_instances import read_sent, write_sent
 from app.jobs.space import NO_ROOM, is_full, wait_for_room
-from app.jobs.versions import mark_version, read_sent, write_sent
+from app.jobs.versions import mark_version
 from app.logs import get_logger
 from app.settings import Settings
 from models.errors import SpondylError

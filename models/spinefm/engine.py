@@ -210,10 +210,8 @@ class SpineFM:
         if len(numbered.members) < FEWEST:
             raise NoSpineFound(f"the walk ended with {len(numbered.members)} vertebrae, fewer than {FEWEST}")
         kept = [vertebrae[i] for i in numbered.members]
-        fault = implausible(
-            [v.centroid for v in kept], self._certain(kept, finished, numbered.members), numbered, begun.scale.region
-        )
-        if fault is not None:
+        certain = self._certain(kept, finished, numbered.members)
+        if fault := implausible([v.centroid for v in kept], certain, numbered, begun.scale.region):
             raise NoSpineFound(fault)
         labelmap = _renumbered(finished.labelmap, numbered.members)
         structures = self._structures(labelmap, kept, finished, numbered)

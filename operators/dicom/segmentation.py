@@ -26,7 +26,6 @@ from operators.dicom.provenance import (
 )
 from operators.dicom.segments import (
     ENCODING_OF,
-    TRANSFER_SYNTAX_OF,
     Concept,
     describe_segment,
     fix_dimension_organization,
@@ -84,7 +83,6 @@ def build_segmentation(
         content_creator_name="Spondyl^",
         series_description=series_description("Vertebrae", algorithm),
         omit_empty_frames=True,
-        transfer_syntax_uid=TRANSFER_SYNTAX_OF[profile],
         **result_keywords(source, algorithm, kind="segmentation", profile=profile),
     )
     add_provenance(result, source, algorithm)

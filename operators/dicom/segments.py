@@ -9,7 +9,6 @@ from typing import Literal
 import highdicom as hd
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from operators.dicom import codes
 from operators.dicom.identity import AlgorithmIdentity, Profile, result_uid
@@ -17,9 +16,6 @@ from operators.dicom.provenance import plain_text
 
 Encoding = Literal["BINARY", "LABELMAP"]
 ENCODING_OF: dict[Profile, Encoding] = {"standard": "BINARY", "ohif": "LABELMAP"}
-# A label map is mostly runs of one number: RLE takes a twentieth, and every reader of label maps has it. The bits of
-# BINARY are packed, which RLE does not know. Delivery decompresses where a destination wants that.
-TRANSFER_SYNTAX_OF = {"standard": ExplicitVRLittleEndian, "ohif": RLELossless}
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ from operators.dicom.provenance import (
 )
 from operators.dicom.segments import (
     ENCODING_OF,
-    TRANSFER_SYNTAX_OF,
     describe_segment,
     fix_dimension_organization,
     put_background_last,
@@ -109,7 +108,6 @@ def _build(
         content_creator_name="Spondyl^",
         series_description=series_description(title, algorithm),
         omit_empty_frames=True,
-        transfer_syntax_uid=TRANSFER_SYNTAX_OF[profile],
         **result_keywords(source, algorithm, kind=part, profile=profile),
     )
     add_provenance(result, source, algorithm)

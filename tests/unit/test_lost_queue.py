@@ -24,7 +24,7 @@ from app.jobs.layout import StorageLayout
 from app.jobs.process import Heartbeat
 from app.jobs.queries import show_job
 from app.jobs.queue import JobQueue, UnknownJob
-from app.jobs.versions import SentInstance, write_sent
+from app.jobs.sent_instances import SentInstance, write_sent
 from app.settings import Settings
 from tests.made_queue import MadeQueue, made_job
 from tests.node import wait_for

@@ -53,7 +53,6 @@ def test_a_single_segment_passes_though_all_frames_share_its_number(profile: Pro
 def test_a_flipped_mask_is_found_out(flip: int) -> None:
     """Up and down, left and right."""
     dataset = segmentation("ohif")
-    dataset.decompress(generate_instance_uid=False)
     data = np.ascontiguousarray(np.flip(dataset.pixel_array, axis=flip)).tobytes()
     dataset.PixelData = data + b"\0" * (len(data) % 2)
 

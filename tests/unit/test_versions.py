@@ -11,7 +11,8 @@ from app.jobs.accession import accession_key
 from app.jobs.history import note, read_history
 from app.jobs.layout import StorageLayout
 from app.jobs.lineage import Lineage, read_lineage, write_lineage
-from app.jobs.versions import LONGEST_DESCRIPTION, SentInstance, mark_version, read_sent, write_sent
+from app.jobs.sent_instances import SentInstance, read_sent, write_sent
+from app.jobs.versions import LONGEST_DESCRIPTION, mark_version
 from tests.made_dicom import made_dx
 
 EARLIER = SentInstance(str(ComprehensiveSRStorage), "1.2.3.1", "1.2.3", "SR")

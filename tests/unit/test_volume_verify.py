@@ -64,8 +64,6 @@ def _relabelled(dataset: Dataset) -> None:
 
 
 def _emptied(dataset: Dataset) -> None:
-    if dataset.file_meta.TransferSyntaxUID.is_compressed:
-        dataset.decompress(generate_instance_uid=False)
     dataset.PixelData = bytes(len(dataset.PixelData))
 
 
