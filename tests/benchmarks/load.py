@@ -32,7 +32,7 @@ from app.delivery.send import send_folder
 from app.jobs.job import FINAL_STATES, JobState
 from app.jobs.queries import list_jobs
 from app.jobs.queue import JobStatus, queue_of
-from app.jobs.versions import read_sent
+from app.jobs.sent_instances import read_sent
 from app.phantom import write_xray_study
 from app.phantom_mr import write_mr_study
 from app.serve import MODULES, Node
