@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from app.jobs.versions import SentInstance, mark_version
+from app.jobs.sent_instances import SentInstance
+from app.jobs.versions import mark_version
 from models.spinefm.morphometry import measure_spine
 from operators.dicom.identity import derived_uid
 from operators.dicom.segmentation import build_segmentation
